@@ -1,0 +1,36 @@
+"""cvtl: computer-vision plugins for people with few labels and messy pictures.
+
+Importing this package imports neither torch nor OpenCV; what is named here is loaded on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cvtl._lazy import resolve
+
+if TYPE_CHECKING:
+    from cvtl.data import load_data
+    from cvtl.pipeline import run
+    from cvtl.training import train
+    from cvtl.weights import load as load_model
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load_data", "load_model", "run", "train"]
+
+_LAZY = {
+    "load_data": "cvtl.data:load_data",
+    "load_model": "cvtl.weights:load",
+    "run": "cvtl.pipeline:run",
+    "train": "cvtl.training:train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return resolve(_LAZY[name])
+    raise AttributeError(f"module 'cvtl' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

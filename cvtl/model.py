@@ -1,0 +1,99 @@
+"""What a plugin's network must offer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from cvtl.preprocessing import InputSpec
+
+if TYPE_CHECKING:
+    from cvtl.data import Dataset
+    from cvtl.results import Result
+
+
+class Model(nn.Module, ABC):
+    """Base of every plugin's network.
+
+    A model is made in one of two ways: by `initialize` for training (which may read pretrained backbone weights), or
+    by the constructor for loading (which reads nothing). No state is parked on it between calls.
+
+    Args:
+        options: the plugin's options, an instance of the spec's options class.
+        classes: class names; background is never one of them.
+        input: the preprocessing saved with the weights.
+    """
+
+    plugin: ClassVar[str]
+    """Name of the plugin, as in its spec."""
+
+    monitor: ClassVar[tuple[str, str]] = ("val_loss", "min")
+    """What training watches to choose the best epoch, and whether the least or the most of it is best."""
+
+    def __init__(self, options: BaseModel, classes: Sequence[str], input: InputSpec) -> None:
+        super().__init__()
+        self.options = options
+        self.classes = tuple(classes)
+        self.input = input
+
+    @classmethod
+    @abstractmethod
+    def initialize(cls, options: BaseModel, classes: Sequence[str]) -> Self:
+        """A new model for training, its backbone's weights read where the options name some.
+
+        Raises:
+            WeightsError: the named weights cannot be used.
+            OfflineError: they would have to be downloaded and cannot be.
+        """
+
+    @abstractmethod
+    def loss(self, images: Tensor, targets: Sequence[Any]) -> dict[str, Tensor]:
+        """The terms of the loss, each a scalar; their sum is minimised.
+
+        Args:
+            images: float (N, 3, *input.size_hw), normalised.
+            targets: N targets, as `training_samples` gave them.
+        """
+
+    @abstractmethod
+    def predict(self, images: Sequence[Tensor]) -> list[Result]:
+        """One result for each picture, in order.
+
+        Args:
+            images: uint8 RGB (3, H, W) each, of any sizes, on the model's device.
+        """
+
+    @abstractmethod
+    def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Any]]:
+        """What one epoch trains on: a map-style sequence that worker processes index into.
+
+        Each item is (uint8 (3, *input.size_hw), target), decoded and geometrically augmented; it depends on nothing but
+        the arguments, the index, and the model's weights, so that a resumed training sees what it would have seen.
+        """
+
+    def validation_samples(self, data: Dataset, *, seed: int) -> Sequence[tuple[Tensor, Any]]:
+        """What every epoch is measured on: like `training_samples`, without augmentation."""
+        return self.training_samples(data, epoch=0, seed=seed)
+
+    def augment(self, images: Tensor) -> Tensor:
+        """Photometric augmentation of a training batch, on the device: uint8 (N, 3, h, w) in and out."""
+        return images
+
+    def measure(self, images: Tensor, targets: Sequence[Any]) -> Mapping[str, Tensor]:
+        """Figures to log beside the loss on validation batches, each the batch's mean (accuracy, IoU)."""
+        return {}
+
+    def with_predict_options(self, **changes: Any) -> Self:
+        """Set the options that `cvtl run` may change (the fields of `options.predict`) and return the model.
+
+        Raises:
+            OptionsError: the plugin has no such option, or the value does not fit.
+        """
+        from cvtl.options import change_predict_options
+
+        self.options = change_predict_options(self.options, changes)
+        return self

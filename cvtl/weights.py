@@ -1,0 +1,233 @@
+"""The weights file: one `.safetensors` that cannot run code and says all that is needed to use it.
+
+Under the metadata key `cvtl` lies a JSON header: plugin, task, classes, options, preprocessing, metrics, and where the
+weights come from. Reading it needs no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cvtl.errors import UsageError, WeightsError
+from cvtl.files import write_atomically
+from cvtl.options import make_options
+from cvtl.preprocessing import InputSpec
+from cvtl.registry import plugins
+from cvtl.tasks import TaskName
+
+if TYPE_CHECKING:
+    import torch
+
+    from cvtl.model import Model
+
+METADATA_KEY = "cvtl"
+_LIBRARIES = ("cvtl", "torch", "torchvision", "timm", "safetensors")
+
+
+class Header(BaseModel):
+    """What a weights file says about itself.
+
+    Attributes:
+        format: version of this layout.
+        plugin: name of the plugin that reads the weights.
+        plugin_version: version of the distribution that wrote them.
+        task: what they are for.
+        classes: class names in label order.
+        options: the plugin's options they were trained with.
+        input: the preprocessing.
+        metrics: what was reached, on the validation data.
+        data_digest: SHA-256 over names and targets of the training data.
+        seed: of the training.
+        versions: of the libraries they were made with.
+        licence: under which the weights may be used.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: Literal[1] = 1
+    plugin: str
+    plugin_version: str = ""
+    task: TaskName
+    classes: tuple[str, ...]
+    options: dict[str, Any] = Field(default_factory=dict)
+    input: InputSpec
+    metrics: dict[str, float] = Field(default_factory=dict)
+    data_digest: str = ""
+    seed: int | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    licence: str = ""
+
+
+def read_header(path: str | Path) -> Header:
+    """Read a weights file's header, without torch.
+
+    Raises:
+        WeightsError: missing, damaged, or not written by cvtl; the message says which.
+    """
+    path = Path(path)
+    metadata = _read_metadata(path)
+    if METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"'{path}' is a safetensors file, but not one of cvtl's: it has no '{METADATA_KEY}' header",
+            hint="To start training from a backbone's weights, give them to `cvtl train` with --backbone_weights",
+        )
+    try:
+        return Header.model_validate_json(metadata[METADATA_KEY])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "header"
+        raise WeightsError(
+            f"'{path}' has a header this version of cvtl cannot use: {where}: {first['msg']}",
+            hint="It may come from a newer version: upgrade cvtl",
+        ) from None
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save(
+    model: Model,
+    path: str | Path,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    data_digest: str = "",
+    seed: int | None = None,
+    licence: str = "",
+) -> Path:
+    """Write a model as one weights file; nothing half-written is left under `path`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    spec = plugins().get(model.plugin)
+    header = Header(
+        plugin=spec.name,
+        plugin_version=_version(type(model).__module__.partition(".")[0]) or _version("cvtl"),
+        task=spec.task,
+        classes=model.classes,
+        options=model.options.model_dump(mode="json"),
+        input=model.input,
+        metrics={name: round(float(value), 6) for name, value in (metrics or {}).items()},
+        data_digest=data_digest,
+        seed=seed,
+        versions={name: _version(name) for name in _LIBRARIES},
+        licence=licence,
+    )
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    text = json.dumps(header.model_dump(mode="json"), sort_keys=True)
+    return write_atomically(path, to_bytes(tensors, metadata={METADATA_KEY: text}))
+
+
+def load(path: str | Path, *, task: str | None = None, device: str | torch.device = "cpu") -> Model:
+    """Read a weights file and give the model, ready to predict.
+
+    Args:
+        path: a file that `save` wrote.
+        task: refuse weights made for another task.
+        device: where to put the model.
+
+    Raises:
+        UsageError: the weights are for another task.
+        WeightsError: missing, damaged, foreign, or not fitting the network that its header describes.
+        PluginError: the plugin it names is not installed or broken.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    header = read_header(path)
+    check_task(header, task, path)
+    spec = plugins().get(header.plugin)
+    options = make_options(spec.options_type(), header.options)
+    model = spec.model_type()(options, header.classes, header.input)
+    tensors = load_file(path)
+    missing, unexpected = _mismatch(model.state_dict(), tensors)
+    if missing or unexpected:
+        raise WeightsError(
+            f"'{path}' does not fit the network its header describes: "
+            + "; ".join(part for part in (_listed("missing", missing), _listed("unexpected", unexpected)) if part),
+            hint="The file was changed by hand, or the plugin has changed since it was written",
+        )
+    model.load_state_dict(tensors)
+    return model.to(device).eval()
+
+
+def check_task(header: Header, task: str | None, path: str | Path) -> None:
+    """Refuse weights that were made for another task.
+
+    Raises:
+        UsageError: they were; the message has the command that fits.
+    """
+    if task is not None and header.task != task:
+        raise UsageError(
+            f"'{path}' holds weights for the task '{header.task}', not '{task}'",
+            hint=f"Use `cvtl run {header.task} --weights {path}`",
+        )
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not path.exists():
+            raise WeightsError(f"there is no weights file '{path}'", hint="Check the path given to --weights")
+        if path.is_dir():
+            raise WeightsError(f"'{path}' is a folder, not a weights file", hint="Give the .safetensors file in it")
+        if path.stat().st_size == 0:
+            raise WeightsError(f"weights file '{path}' is empty", hint="Copy or train it again")
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"cannot read weights file '{path}': {_reason(path, error)}", hint=_advice(path)) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        start = stream.read(8)
+        if start[:2] in (b"PK", b"\x80\x02"):
+            return "it is a PyTorch pickle (.pth or .pt), which cvtl never executes"
+        if len(start) == 8 and 8 + int.from_bytes(start, "little") > os.path.getsize(path):
+            return "it is truncated, or no safetensors file at all"
+    return f"it is truncated or damaged ({error})"
+
+
+def _advice(path: Path) -> str:
+    if path.suffix in (".pt", ".pth"):
+        return "`cvtl run` takes the .safetensors that `cvtl train` wrote"
+    return "Copy it again and compare its SHA-256 with the original's"
+
+
+def _mismatch(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str]]:
+    missing = [name for name in wanted if name not in given]
+    unexpected = [name for name in given if name not in wanted]
+    for name in wanted.keys() & given.keys():
+        if wanted[name].shape != given[name].shape:
+            unexpected.append(f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}")
+    return missing, sorted(unexpected)
+
+
+def _listed(word: str, names: list[str], most: int = 5) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{word} {', '.join(names[:most])}{more}"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

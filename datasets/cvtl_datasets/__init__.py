@@ -1,0 +1,1 @@
+"""Data set formats, checks, conversion, splits and generated samples."""
