@@ -1,0 +1,275 @@
+"""Boxes: formats, overlap, and suppression of double detections.
+
+Convention: a box is four numbers in the last dimension of a tensor (..., 4), in pixels of the upright picture.
+
+- `xyxy`: left, top, right, bottom. What everything outside this file uses.
+- `xywh`: left, top, width, height (COCO).
+- `cxcywh`: centre, width, height (YOLO).
+- normalized: any of the three divided by the picture's width and height.
+
+A box without extent (right <= left or bottom <= top, so inverted boxes too) has area 0 and IoU 0 with every box,
+itself included: suppression neither removes it nor lets it remove another. Overlaps are computed in float32, or in
+float64 for boxes of that type, so integer boxes do not overflow. No function changes its inputs; results lie on the
+device of the boxes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchvision import ops
+
+
+def xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    """Corners to corner and size.
+
+    Example:
+        >>> xyxy_to_xywh(torch.tensor([[10, 20, 40, 60]])).tolist()
+        [[10, 20, 30, 40]]
+    """
+    return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def xywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Corner and size to corners.
+
+    Example:
+        >>> xywh_to_xyxy(torch.tensor([[10, 20, 30, 40]])).tolist()
+        [[10, 20, 40, 60]]
+    """
+    return torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Corners to centre and size; integers become floats.
+
+    Example:
+        >>> xyxy_to_cxcywh(torch.tensor([[10, 20, 40, 60]])).tolist()
+        [[25.0, 40.0, 30.0, 40.0]]
+    """
+    return xywh_to_cxcywh(xyxy_to_xywh(boxes))
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Centre and size to corners; integers become floats.
+
+    Example:
+        >>> cxcywh_to_xyxy(torch.tensor([[25, 40, 30, 40]])).tolist()
+        [[10.0, 20.0, 40.0, 60.0]]
+    """
+    half = boxes[..., 2:] / 2
+    return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
+
+
+def xywh_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Corner and size to centre and size; integers become floats.
+
+    Example:
+        >>> xywh_to_cxcywh(torch.tensor([[10, 20, 30, 40]])).tolist()
+        [[25.0, 40.0, 30.0, 40.0]]
+    """
+    return torch.cat([boxes[..., :2] + boxes[..., 2:] / 2, boxes[..., 2:]], dim=-1)
+
+
+def cxcywh_to_xywh(boxes: Tensor) -> Tensor:
+    """Centre and size to corner and size; integers become floats.
+
+    Example:
+        >>> cxcywh_to_xywh(torch.tensor([[25, 40, 30, 40]])).tolist()
+        [[10.0, 20.0, 30.0, 40.0]]
+    """
+    return torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., 2:]], dim=-1)
+
+
+def absolute_to_normalized(boxes: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    """Pixels to fractions of the picture, for boxes of any of the three formats.
+
+    Example:
+        >>> absolute_to_normalized(torch.tensor([[10, 20, 40, 60]]), (80, 40)).tolist()
+        [[0.25, 0.25, 1.0, 0.75]]
+    """
+    return boxes / _whwh(boxes, image_hw)
+
+
+def normalized_to_absolute(boxes: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    """Fractions of the picture to pixels, for boxes of any of the three formats.
+
+    Example:
+        >>> normalized_to_absolute(torch.tensor([[0.25, 0.25, 1.0, 0.75]]), (80, 40)).tolist()
+        [[10.0, 20.0, 40.0, 60.0]]
+    """
+    return boxes * _whwh(boxes, image_hw)
+
+
+def clip_to_image(boxes: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    """Cut `xyxy` boxes (..., 4) to the picture [0, width] x [0, height]; one wholly outside is left without extent.
+
+    Example:
+        >>> clip_to_image(torch.tensor([[-5, 10, 30, 90]]), (80, 40)).tolist()
+        [[0, 10, 30, 80]]
+    """
+    clipped: Tensor = ops.clip_boxes_to_image(boxes, image_hw)
+    return clipped
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Areas (...) of `xyxy` boxes (..., 4) in square pixels, never negative.
+
+    Example:
+        >>> area(torch.tensor([[0, 0, 50000, 50000], [9, 9, 3, 3]])).tolist()
+        [2500000000.0, 0.0]
+    """
+    boxes = _floating(boxes)
+    return _area(boxes[..., :2], boxes[..., 2:])
+
+
+def iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of every box with every other.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        others: (M, 4), xyxy.
+
+    Returns:
+        (N, M), in [0, 1]; 0 where either box has no extent.
+
+    Example:
+        >>> iou(torch.tensor([[0, 0, 4, 4]]), torch.tensor([[0, 0, 4, 4], [2, 0, 6, 4], [4, 0, 8, 4]]))
+        tensor([[1.0000, 0.3333, 0.0000]])
+    """
+    intersection, union = _intersection_and_union(boxes, others)
+    return _ratio(intersection, union)
+
+
+def giou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Generalized IoU of every box with every other: IoU less the share of their hull that neither covers.
+
+    Source: Rezatofighi et al. 2019, arXiv 1902.09630, algorithm 1.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        others: (M, 4), xyxy.
+
+    Returns:
+        (N, M), in [-1, 1]; 0 where the hull of both has no extent.
+
+    Example:
+        >>> giou(torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 0, 1, 1], [3, 0, 4, 1]])).tolist()
+        [[1.0, -0.5]]
+    """
+    intersection, union = _intersection_and_union(boxes, others)
+    first, second = _floating(boxes)[:, None], _floating(others)[None]
+    hull = _area(torch.minimum(first[..., :2], second[..., :2]), torch.maximum(first[..., 2:], second[..., 2:]))
+    return _ratio(intersection, union) - _ratio(hull - union, hull)
+
+
+def nms(boxes: Tensor, scores: Tensor, labels: Tensor | None = None, *, iou_threshold: float) -> Tensor:
+    """Non-maximum suppression: of boxes that overlap, keep the best.
+
+    Going from the best score down, a box is dropped if its IoU with a kept box of the same class exceeds the threshold.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        scores: (N,); of equal scores the one that comes first goes first.
+        labels: integer (N,), the classes; without them all boxes are of one class.
+        iou_threshold: in [0, 1].
+
+    Returns:
+        int64 (K,), indices of the kept boxes, best first.
+
+    Example:
+        >>> boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 8]])
+        >>> nms(boxes, torch.tensor([0.5, 0.9, 0.7]), torch.tensor([0, 0, 1]), iou_threshold=0.5).tolist()
+        [1, 2]
+    """
+    # torchvision's batched_nms tells classes apart by shifting boxes, which rounds large coordinates and mixes classes
+    # where coordinates are negative; and it promises no order among equal scores.
+    order = scores.argsort(descending=True, stable=True)
+    boxes = _floating(boxes)[order]
+    rank = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
+    labels = torch.zeros_like(order) if labels is None else labels[order]
+    kept = torch.zeros_like(order, dtype=torch.bool)
+    for members in _by_class(labels):
+        kept[members[ops.nms(boxes[members], rank[members], iou_threshold)]] = True
+    return order[kept]
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None = None,
+    *,
+    method: Literal["linear", "gaussian"] = "gaussian",
+    sigma: float = 0.5,
+    iou_threshold: float = 0.3,
+    score_threshold: float = 0.001,
+) -> tuple[Tensor, Tensor]:
+    """Soft-NMS: instead of being dropped, boxes that overlap a better one of their class lose score.
+
+    Source: Bodla et al. 2017, arXiv 1704.04503: section 3. One box at a time is chosen, on
+    the CPU wherever the boxes lie.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        scores: float (N,); of equal scores the one that comes first goes first.
+        labels: integer (N,), the classes; without them all boxes are of one class.
+        method: `linear` multiplies by 1 - IoU where the IoU exceeds `iou_threshold`; `gaussian` by exp(-IoU^2 / sigma).
+        sigma: of the gaussian.
+        iou_threshold: of the linear method.
+        score_threshold: boxes whose score falls below it are dropped.
+
+    Returns:
+        Indices of the kept boxes, int64 (K,), best first, and their new scores (K,).
+
+    Example:
+        >>> boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10]])
+        >>> soft_nms(boxes, torch.tensor([0.9, 0.8, 0.7]), method="linear")
+        (tensor([0, 2, 1]), tensor([0.9000, 0.7000, 0.4000]))
+    """
+    cpu_boxes, new_scores = _floating(boxes).cpu(), scores.cpu().clone()
+    labels = torch.zeros_like(scores) if labels is None else labels
+    for members in _by_class(labels.cpu()):
+        rest = members
+        while len(rest := rest[new_scores[rest] >= score_threshold]):
+            best = new_scores[rest].argmax()
+            chosen, rest = rest[best], torch.cat([rest[:best], rest[best + 1 :]])
+            overlap = iou(cpu_boxes[chosen][None], cpu_boxes[rest])[0].to(new_scores.dtype)
+            if method == "linear":
+                decay = torch.where(overlap > iou_threshold, 1 - overlap, 1)
+            else:
+                decay = torch.exp(-(overlap**2) / sigma)
+            new_scores[rest] *= decay
+    order = new_scores.argsort(descending=True, stable=True)
+    kept = order[new_scores[order] >= score_threshold]
+    return kept.to(boxes.device), new_scores[kept].to(boxes.device)
+
+
+def _by_class(labels: Tensor) -> list[Tensor]:
+    return [torch.where(labels == label)[0] for label in torch.unique(labels)]
+
+
+def _intersection_and_union(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = _floating(boxes)[:, None], _floating(others)[None]
+    intersection = _area(torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:]))
+    return intersection, area(first) + area(second) - intersection
+
+
+def _area(top_left: Tensor, bottom_right: Tensor) -> Tensor:
+    size = (bottom_right - top_left).clamp(min=0)
+    return size[..., 0] * size[..., 1]
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 0, part / whole, 0)
+
+
+def _floating(boxes: Tensor) -> Tensor:
+    return boxes if boxes.dtype == torch.float64 else boxes.float()
+
+
+def _whwh(boxes: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    height, width = image_hw
+    dtype = boxes.dtype if boxes.is_floating_point() else torch.float32
+    return torch.tensor([width, height, width, height], dtype=dtype, device=boxes.device)
