@@ -130,16 +130,17 @@ class Dataset(Sequence[Sample]):
 
     def digest(self) -> str:
         """SHA-256 over names and targets (not pixels): says whether two runs saw the same data."""
-        state = hashlib.sha256("\0".join(self.classes).encode())
+        # File names on POSIX need not be UTF-8.
+        state = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
         for sample in self.samples:
-            state.update(f"\n{sample.name}\0{sample.split}\0".encode())
+            state.update(f"\n{sample.name}\0{sample.split}\0".encode(errors="surrogateescape"))
             target = sample.target
             if isinstance(target, ClassTarget):
                 state.update(str(target.label).encode())
             elif isinstance(target, BoxesTarget):
                 state.update(target.boxes.tobytes() + target.labels.tobytes() + target.crowd.tobytes())
             elif isinstance(target, PointsTarget):
-                state.update(target.points.tobytes() + target.visible.tobytes())
+                state.update(target.points.tobytes() + target.visible.tobytes() + str(target.box).encode())
         return state.hexdigest()
 
 
@@ -199,6 +200,8 @@ def load_data(path: str | Path, task: TaskName | None = None, *, format: str | N
     candidates = [formats().get(format)] if format else list(formats().usable())
     if task is not None:
         candidates = [each for each in candidates if task in each.tasks]
+    if format and not candidates:
+        raise DataError(f"data set format '{format}' has no targets for the task '{task}'", hint="Name another one")
     found = candidates if format else [each for each in candidates if resolve(each.recognizes)(path)]
     if len(found) != 1:
         known = "; ".join(f"{each.name}: {each.summary}" for each in candidates)

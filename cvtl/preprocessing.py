@@ -78,11 +78,9 @@ class Placement:
 
 def place(image_hw: tuple[int, int], spec: InputSpec) -> Placement:
     """Where a picture of `image_hw` pixels lies in the input that `spec` describes."""
-    (height, width), (in_height, in_width) = image_hw, spec.size_hw
-    if spec.resize == "stretch":
-        return Placement(in_width / width, in_height / height, 0.0, 0.0)
+    height, width = image_hw
     new_height, new_width = _scaled_hw(image_hw, spec)
-    top, left = (in_height - new_height) // 2, (in_width - new_width) // 2
+    top, left = _top_left((new_height, new_width), spec)
     return Placement(new_width / width, new_height / height, float(left), float(top))
 
 
@@ -97,14 +95,13 @@ def resize(image: Tensor, spec: InputSpec) -> Tensor:
         uint8 (..., 3, *spec.size_hw), on the same device. Coordinates follow `place`.
     """
     from torch.nn.functional import pad
-    from torchvision.transforms.v2 import functional as v2
 
     height, width = spec.size_hw
     new_hw = _scaled_hw((image.shape[-2], image.shape[-1]), spec)
     scaled = resize_to(image, new_hw, interpolation=spec.interpolation)
+    top, left = _top_left(new_hw, spec)
     if spec.resize == "crop":
-        return v2.crop(scaled, (new_hw[0] - height) // 2, (new_hw[1] - width) // 2, height, width)
-    top, left = (height - new_hw[0]) // 2, (width - new_hw[1]) // 2
+        return scaled[..., -top : height - top, -left : width - left]
     right, bottom = width - new_hw[1] - left, height - new_hw[0] - top
     return pad(scaled, (left, right, top, bottom), value=_LETTERBOX_GREY) if spec.resize == "letterbox" else scaled
 
@@ -121,7 +118,9 @@ def resize_to(image: Tensor, size_hw: tuple[int, int], *, interpolation: str = "
 
     if tuple(image.shape[-2:]) == tuple(size_hw):
         return image
-    return v2.resize(image, list(size_hw), interpolation=v2.InterpolationMode(interpolation), antialias=True)
+    mode = v2.InterpolationMode(interpolation)
+    resized: Tensor = v2.resize(image, list(size_hw), interpolation=mode, antialias=True)
+    return resized
 
 
 def normalize(images: Tensor, spec: InputSpec, dtype: torch.dtype | None = None) -> Tensor:
@@ -148,6 +147,10 @@ def prepare(images: Sequence[Tensor], spec: InputSpec) -> Tensor:
     import torch
 
     return normalize(torch.stack([resize(image, spec) for image in images]), spec)
+
+
+def _top_left(scaled_hw: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    return (spec.size_hw[0] - scaled_hw[0]) // 2, (spec.size_hw[1] - scaled_hw[1]) // 2
 
 
 def _scaled_hw(image_hw: tuple[int, int], spec: InputSpec) -> tuple[int, int]:

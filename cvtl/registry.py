@@ -120,7 +120,7 @@ class PluginSpec:
     def _resolve(self, field_name: str, reference: str) -> Any:
         try:
             return resolve(reference)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"plugin '{self.name}': {field_name} '{reference}' cannot be imported: {_describe(error)}",
                 hint="`cvtl doctor` shows the broken plugins",
@@ -223,7 +223,7 @@ class Registry(Generic[SpecT]):
     def _listing(self, name: str) -> Listing[SpecT]:
         points = self._points[name]
         where = " and ".join(sorted(_distribution(point) for point in points))
-        version = points[0].dist.version if points[0].dist else ""
+        version = (points[0].dist and points[0].dist.version) or ""
         state: Literal["ok", "broken", "disabled"] = "ok"
         reason, spec = "", None
         if name in self._disabled:
@@ -272,7 +272,8 @@ def _disabled_by_environment() -> Iterator[str]:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "(unknown distribution)"
+    # A distribution that was uninstalled halfway has no name.
+    return (point.dist and point.dist.name) or "(unknown distribution)"
 
 
 def _describe(error: BaseException) -> str:

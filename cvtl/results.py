@@ -139,7 +139,7 @@ class Detections:
         _keep(self, "scores", (count,), torch.float32)
         _keep(self, "labels", (count,), torch.int64)
         if count and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise ValueError(f"labels must lie in [0, {len(self.classes)}), not {self.labels.unique().tolist()}")
+            raise ValueError(f"labels must lie in [0, {len(self.classes)}), not {sorted(set(self.labels.tolist()))}")
         order = torch.argsort(self.scores, descending=True, stable=True)
         for name in ("boxes", "scores", "labels"):
             object.__setattr__(self, name, getattr(self, name)[order])
@@ -292,7 +292,7 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON without the line's end; the same row always gives the same bytes."""
-        return json.dumps(
+        text = json.dumps(
             {
                 "source": self.source,
                 "frame": self.frame,
@@ -306,13 +306,18 @@ class Row:
             },
             ensure_ascii=False,
         )
+        # File names on POSIX need not be UTF-8; what is not becomes a JSON escape that reads back the same.
+        return text.encode(errors="backslashreplace").decode()
 
 
 def _keep(owner: object, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     value: Tensor = getattr(owner, name)
     if tuple(value.shape) != shape and not (value.numel() == 0 and 0 in shape):
         raise ValueError(f"{type(owner).__name__}.{name} must have shape {shape}, not {tuple(value.shape)}")
-    object.__setattr__(owner, name, value.detach().to("cpu", dtype).reshape(shape))
+    kept = value.detach().to("cpu", dtype).reshape(shape)
+    if dtype.is_floating_point and not bool(kept.isfinite().all()):
+        raise ValueError(f"{type(owner).__name__}.{name} has values that are not finite")
+    object.__setattr__(owner, name, kept)
 
 
 def _pixels(values: Tensor) -> list[float]:
@@ -324,7 +329,8 @@ def _score(value: float) -> float:
 
 
 def _line(image: UInt8Image) -> int:
-    return max(1, round(min(image.shape[:2]) / 300))
+    shorter_side: int = min(image.shape[:2])
+    return max(1, round(shorter_side / 300))
 
 
 def _draw_boxes(

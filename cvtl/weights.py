@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cvtl.errors import UsageError, WeightsError
+from cvtl.errors import OptionsError, UsageError, WeightsError
 from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.preprocessing import InputSpec
@@ -78,7 +78,7 @@ def read_header(path: str | Path) -> Header:
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"'{path}' is a safetensors file, but not one of cvtl's: it has no '{METADATA_KEY}' header",
-            hint="To start training from a backbone's weights, give them to `cvtl train` with --backbone_weights",
+            hint="To start training from a backbone's weights, give them to `cvtl train` with --backbone-weights",
         )
     try:
         return Header.model_validate_json(metadata[METADATA_KEY])
@@ -124,7 +124,7 @@ def save(
         metrics={name: round(float(value), 6) for name, value in (metrics or {}).items()},
         data_digest=data_digest,
         seed=seed,
-        versions={name: _version(name) for name in _LIBRARIES},
+        versions=library_versions(),
         licence=licence,
     )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
@@ -151,7 +151,13 @@ def load(path: str | Path, *, task: str | None = None, device: str | torch.devic
     header = read_header(path)
     check_task(header, task, path)
     spec = plugins().get(header.plugin)
-    options = make_options(spec.options_type(), header.options)
+    try:
+        options = make_options(spec.options_type(), header.options)
+    except OptionsError as error:
+        raise WeightsError(
+            f"'{path}' was trained with options that plugin '{spec.name}' does not take: {error.what}",
+            hint=f"It was written by version {header.plugin_version or 'unknown'} of the plugin: install that one",
+        ) from error
     model = spec.model_type()(options, header.classes, header.input)
     tensors = load_file(path)
     missing, unexpected = _mismatch(model.state_dict(), tensors)
@@ -163,6 +169,11 @@ def load(path: str | Path, *, task: str | None = None, device: str | torch.devic
         )
     model.load_state_dict(tensors)
     return model.to(device).eval()
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on."""
+    return {name: _version(name) for name in _LIBRARIES}
 
 
 def check_task(header: Header, task: str | None, path: str | Path) -> None:
@@ -197,7 +208,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
 def _reason(path: Path, error: Exception) -> str:
     with contextlib.suppress(OSError), open(path, "rb") as stream:
         start = stream.read(8)
-        if start[:2] in (b"PK", b"\x80\x02"):
+        if start.startswith((b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
             return "it is a PyTorch pickle (.pth or .pt), which cvtl never executes"
         if len(start) == 8 and 8 + int.from_bytes(start, "little") > os.path.getsize(path):
             return "it is truncated, or no safetensors file at all"
