@@ -70,5 +70,27 @@ class OutputError(CvtlError):
     """The results cannot be written: no space, no permission, or another run's folder."""
 
 
+class TooManyFailuresError(CvtlError):
+    """More inputs were bad than `--max-failures` allows."""
+
+
+class TrainingError(CvtlError):
+    """Training cannot go on: the loss is not finite, or the memory does not suffice."""
+
+
+class Interrupted(CvtlError):
+    """The user or the system ended the work; what was done is kept.
+
+    Args:
+        what: what was interrupted, and how far it had come.
+        hint: how to go on.
+        exit_code: `INTERRUPTED` for Ctrl-C, `TERMINATED` for SIGTERM.
+    """
+
+    def __init__(self, what: str, *, hint: str = "", exit_code: ExitCode = ExitCode.INTERRUPTED) -> None:
+        super().__init__(what, hint=hint)
+        self.exit_code = exit_code
+
+
 class CvtlWarning(UserWarning):
     """Something a user should know that does not stop the work."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+THIRD_PARTY = Path(__file__).parent / "third_party"
+
+Cvtl = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +24,76 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the shared data sets are not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def glow_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the third party's plugin `glow` installed into it, to be put on a path."""
+    site = tmp_path_factory.mktemp("third_party") / "site"
+    source = tmp_path_factory.mktemp("source") / "cvtl-glow"
+    # pip builds inside the source folder, which is the checkout's otherwise.
+    subprocess.run(["cp", "-r", str(THIRD_PARTY), str(source)], check=True)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", "--target", str(site), str(source)], check=True, capture_output=True)
+    return site
+
+
+@pytest.fixture
+def glow(glow_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The plugin `glow` installed in this process and in those it starts; gives weights of it."""
+    from cvtl import weights
+    from cvtl.registry import plugins
+
+    monkeypatch.syspath_prepend(str(glow_site))
+    monkeypatch.setenv("PYTHONPATH", str(glow_site))
+    plugins.cache_clear()
+    path = glow_site.parent / "glow.safetensors"
+    if not path.exists():
+        import torch
+
+        spec = plugins().get("glow")
+        model = spec.model_type().initialize(spec.options_type()(), ["lamp"])
+        with torch.no_grad():
+            model.linear.weight[:] = torch.tensor([[1.0, 0.5, 0.25]])
+            model.linear.bias.zero_()
+        weights.save(model, path, seed=0)
+    yield path
+    plugins.cache_clear()
+
+
+@pytest.fixture
+def cvtl() -> Cvtl:
+    """Run the `cvtl` command in a process of its own."""
+
+    def run(*words: str | Path, **keywords: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cvtl.cli.main", *map(str, words)]
+        environment = os.environ | {"COLUMNS": "200"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, **keywords)  # type: ignore[call-overload,no-any-return]
+
+    return run
+
+
+def write_picture(path: Path, *, grey: int = 128, size_hw: tuple[int, int] = (24, 32)) -> Path:
+    """A picture of one shade with a little noise, so that no two are equal."""
+    random = np.random.default_rng([grey, *size_hw])
+    image = np.clip(grey + random.integers(-5, 6, (*size_hw, 3)), 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_messy_folder() -> Callable[[Path, int], Path]:
+    """Fill a folder with pictures in subfolders that share file names, every tenth of them bad."""
+
+    def make(folder: Path, count: int) -> Path:
+        for number in range(count):
+            path = folder / f"day{number % 3}" / f"img{number // 3:05d}.png"
+            write_picture(path, grey=number * 37 % 251, size_hw=(16 + number % 5, 24 + number % 7))
+            if number % 10 == 3:
+                path.write_bytes(path.read_bytes()[: -40 if number % 20 == 3 else 30])
+            elif number % 10 == 7:
+                path.write_bytes(b"" if number % 20 == 7 else b"no picture")
+        return folder
+
+    return make

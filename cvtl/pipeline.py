@@ -1,0 +1,292 @@
+"""The way of a picture through `run`: sources -> decode -> batch -> device -> predict -> write, all overlapping.
+
+A batch is a block of the input order, and a bad input leaves a hole in it; so a resumed run computes the same batches
+and writes the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from cvtl import weights as weights_file
+from cvtl.background import Behind, ahead
+from cvtl.devices import Predictor, Upload, Uploader, choose_device
+from cvtl.errors import CvtlError, OptionsError, TooManyFailuresError, UsageError
+from cvtl.images import Decoded
+from cvtl.profiling import Profile
+from cvtl.results import Row
+from cvtl.run_folder import RunFolder
+from cvtl.run_settings import RunSettings
+from cvtl.sources import Item, open_sources
+from cvtl.writers import Outcome, Writer
+
+if TYPE_CHECKING:
+    from cvtl.model import Model
+    from cvtl.results import Result, UInt8Image
+
+_LONGEST_ERROR = 300
+
+
+class Progress:
+    """Is told how a run gets on; this one keeps quiet."""
+
+    def start(self, done: int) -> None:
+        """The run begins, `done` inputs being done already."""
+
+    def advance(self, count: int) -> None:
+        """So many more inputs are done."""
+
+    def finish(self) -> None:
+        """The run is over, however it ended."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did.
+
+    Attributes:
+        out: its folder.
+        counts: inputs per status.
+        resumed: inputs that an earlier run had done.
+        seconds: it took, without loading the weights.
+        profile: where the time went.
+    """
+
+    out: Path
+    counts: Mapping[str, int]
+    resumed: int
+    seconds: float
+    profile: Profile
+
+    @property
+    def inputs(self) -> int:
+        """Inputs in all."""
+        return sum(self.counts.values())
+
+    @property
+    def bad(self) -> int:
+        """Inputs without a result."""
+        return self.inputs - self.counts.get("ok", 0)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A batch's worth of the input order.
+
+    Attributes:
+        items: the inputs.
+        decoded: what became of each; without a picture where it is bad.
+        upload: the good pictures, on their way to the device.
+    """
+
+    items: list[Item]
+    decoded: list[Decoded]
+    upload: Upload
+
+
+def run(
+    inputs: Sequence[str | Path | UInt8Image],
+    weights: str | Path,
+    out: str | Path,
+    *,
+    task: str | None = None,
+    settings: RunSettings | None = None,
+    predict: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> RunReport:
+    """Run a model over pictures and write one row for each of them.
+
+    Args:
+        inputs: files, folders, globs, lists, archives, `-`, or arrays (H, W, 3) RGB uint8.
+        weights: a weights file.
+        out: the run's folder.
+        task: refuse weights made for another task.
+        settings: how to run.
+        predict: changes to the plugin's prediction options.
+        resume: go on with an interrupted run in `out`.
+        progress: is told how it gets on.
+
+    Raises:
+        CvtlError: anything a user can cause; bad pictures are rows, not errors.
+    """
+    settings = settings or RunSettings()
+    device = choose_device(settings.device)
+    model = weights_file.load(weights, task=task, device=device)
+    if settings.save_heatmaps:
+        predict = {**(predict or {}), "heatmaps": True}
+        _require_heatmaps(model)
+    model.with_predict_options(**(predict or {}))
+    identity = {
+        "task": weights_file.read_header(weights).task,
+        "weights": weights_file.digest(weights),
+        "options": model.options.model_dump(mode="json"),
+        "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
+        "device": device.type,
+        **settings.identity(),
+    }
+    folder = _earlier_run(Path(out), identity, inputs, settings) if resume else None
+    items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
+    folder = folder or RunFolder.create(Path(out), identity)
+    return _Run(model, folder, settings, progress or Progress(), {"weights_file": str(weights)}).over(items)
+
+
+class _Run:
+    """One run's moving parts."""
+
+    def __init__(
+        self, model: Model, folder: RunFolder, settings: RunSettings, progress: Progress, about: Mapping[str, Any]
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.progress = progress
+        self.about = {**about, "versions": weights_file.library_versions()}
+        self.profile = Profile()
+        self.task = str(folder.identity["task"])
+        self.predictor = Predictor(model, settings.precision)
+        self.uploader = Uploader(next(model.parameters()).device)
+        self.writer = Writer(folder, save_images=settings.save_images, save_heatmaps=settings.save_heatmaps)
+
+    def over(self, items: Iterator[Item]) -> RunReport:
+        start = perf_counter()
+        if not self.folder.finished:
+            with self._described():
+                self._predict_all(_after_kept(items, self.folder))
+        seconds = perf_counter() - start
+        return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile)
+
+    @contextmanager
+    def _described(self) -> Iterator[None]:
+        """Keep run.json true however the run ends."""
+        state = "failed"
+        self.progress.start(self.folder.kept)
+        try:
+            yield
+            state = "done"
+        except (KeyboardInterrupt, SystemExit):
+            state = "interrupted"
+            raise
+        finally:
+            self.progress.finish()
+            self.folder.close()
+            self.folder.describe(state, **self.about)
+
+    def _predict_all(self, items: Iterable[Item]) -> None:
+        writer = Behind(self._write, depth=1)
+        with ThreadPoolExecutor(self.settings.readers, "cvtl-decode") as pool, closing(writer):
+            with ahead(self._blocks(items, pool), depth=1) as blocks:
+                for block in _timed(blocks, self.profile, "wait for pictures"):
+                    outcomes = self._predict(block)
+                    with self.profile.measure("wait for the writer"):
+                        writer.put(outcomes)
+
+    def _blocks(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Block]:
+        """Decode beside each other, a block ahead of what is asked for."""
+        size = self.settings.batch_size
+        items = iter(items)
+        waiting: deque[list[tuple[Item, Future[Decoded]]]] = deque()
+        while True:
+            while len(waiting) < 2 and (block := list(islice(items, size))):
+                waiting.append([(item, pool.submit(self._decode, item)) for item in block])
+            if not waiting:
+                return
+            pairs = waiting.popleft()
+            decoded = [future.result() for _, future in pairs]
+            with self.profile.measure("copy"):
+                upload = self.uploader.upload([each.image for each in decoded if each.image is not None])
+            yield Block([item for item, _ in pairs], decoded, upload)
+
+    def _decode(self, item: Item) -> Decoded:
+        return item.load(max_pixels=self.settings.max_pixels, profile=self.profile)
+
+    def _predict(self, block: Block) -> list[Outcome]:
+        with self.profile.measure("predict"):
+            images = block.upload.wait()
+            answers = iter(self.predictor.predict(images) if images else [])
+        return [
+            self._outcome(item, decoded, None if decoded.image is None else next(answers))
+            for item, decoded in zip(block.items, block.decoded, strict=True)
+        ]
+
+    def _outcome(self, item: Item, decoded: Decoded, answer: Result | Exception | None) -> Outcome:
+        failed = isinstance(answer, Exception)
+        result = None if answer is None or isinstance(answer, Exception) else answer
+        row = Row(
+            source=item.source,
+            frame=item.frame,
+            time=item.time,
+            status="failed" if failed else decoded.status,
+            error=_describe(answer) if isinstance(answer, Exception) else decoded.error,
+            width=decoded.width,
+            height=decoded.height,
+            task=self.task,
+            result=None if result is None else result.to_dict(),
+        )
+        return Outcome(row, decoded.image, result)
+
+    def _write(self, outcomes: list[Outcome]) -> None:
+        with self.profile.measure("write"):
+            self.writer.write(outcomes)
+        self.progress.advance(len(outcomes))
+        bad = sum(self.folder.counts.values()) - self.folder.counts["ok"]
+        if self.settings.max_failures is not None and bad > self.settings.max_failures:
+            raise TooManyFailuresError(
+                f"stopped: {bad} inputs are bad, and --max-failures is {self.settings.max_failures}",
+                hint=f"'{self.folder.rows_path}' says what is wrong with each; --resume goes on from here",
+            )
+
+
+def _earlier_run(
+    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], settings: RunSettings
+) -> RunFolder | None:
+    if any(not isinstance(each, (str, Path)) or str(each) == "-" for each in inputs):
+        raise UsageError("a run over standard input or arrays cannot go on", hint="Give files, folders or a list file")
+    return RunFolder.resume(out, identity, block=settings.batch_size)
+
+
+def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:
+    """Pass over the inputs that have their rows; they must still be the same."""
+    for source, frame in folder.kept_sources():
+        item = next(items, None)
+        if item is None or (item.source, item.frame) != (source, frame):
+            found = "nothing" if item is None else f"'{item.source}'"
+            raise UsageError(
+                f"the inputs have changed since the run in '{folder.path}' began: where '{source}' was, now is {found}",
+                hint="Start anew in another folder with --out",
+            )
+    return items
+
+
+def _started(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the first of them fetched: a wrong path is found before the output folder is made."""
+    first = list(islice(items, 1))
+    return chain(first, items)
+
+
+def _require_heatmaps(model: Model) -> None:
+    predict = getattr(model.options, "predict", None)
+    if not hasattr(predict, "heatmaps"):
+        raise OptionsError(f"--save-heatmaps: weights of the plugin '{model.plugin}' give no heat maps")
+
+
+def _timed(blocks: Iterator[Block], profile: Profile, stage: Any) -> Iterator[Block]:
+    while True:
+        with profile.measure(stage):
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block
+
+
+def _describe(error: Exception) -> str:
+    """One short line, the same every time."""
+    text = error.what if isinstance(error, CvtlError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:_LONGEST_ERROR]

@@ -1,0 +1,197 @@
+"""The folder of one run: its rows, its description, and how a killed run goes on. Torch-free."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from cvtl.errors import OutputError, UsageError
+from cvtl.files import output_error, write_atomically
+
+ROWS_NAME = "rows.jsonl"
+DESCRIPTION_NAME = "run.json"
+
+
+@dataclass
+class RunFolder:
+    """`OUT/rows.jsonl`, one JSON line per input, and `OUT/run.json`, which says how they came about.
+
+    Attributes:
+        path: the folder.
+        identity: what decides the rows' bytes (task, weights digest, options, inputs, ...); a run goes on only with
+            the same.
+        kept: rows of an earlier, interrupted run that stay.
+        counts: rows per status, kept ones included.
+        finished: whether the earlier run had come to its end.
+    """
+
+    path: Path
+    identity: Mapping[str, Any]
+    kept: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    finished: bool = False
+    _stream: IO[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def rows_path(self) -> Path:
+        """Where the rows are."""
+        return self.path / ROWS_NAME
+
+    @classmethod
+    def create(cls, path: Path, identity: Mapping[str, Any]) -> RunFolder:
+        """Start a run in a folder that holds none.
+
+        Raises:
+            OutputError: the folder holds a run already, or cannot be written.
+        """
+        if (path / DESCRIPTION_NAME).exists() or (path / ROWS_NAME).exists():
+            raise OutputError(
+                f"'{path}' already holds a run",
+                hint="Choose another folder with --out, or go on with an interrupted run with --resume",
+            )
+        folder = cls(path, dict(identity))
+        folder.describe("running")
+        return folder
+
+    @classmethod
+    def resume(cls, path: Path, identity: Mapping[str, Any], *, block: int) -> RunFolder | None:
+        """Go on with the run in a folder; whole blocks of rows are kept, so that batches fall as they would have.
+
+        Args:
+            path: the folder.
+            identity: must equal the earlier run's.
+            block: rows per block.
+
+        Returns:
+            The run; None where the folder holds none.
+
+        Raises:
+            UsageError: the earlier run was another one; the differences are named.
+            OutputError: the folder cannot be read or written.
+        """
+        description = _read_description(path / DESCRIPTION_NAME)
+        if description is None:
+            return None
+        wanted = json.loads(json.dumps(identity))
+        earlier = description["identity"]
+        changed = [key for key in wanted.keys() | earlier.keys() if wanted.get(key) != earlier.get(key)]
+        if changed:
+            difference = "; ".join(
+                f"{key} was {earlier.get(key)!r} and is now {wanted.get(key)!r}" for key in sorted(changed)
+            )
+            raise UsageError(
+                f"the run in '{path}' cannot go on with this command: {difference}",
+                hint="Repeat the first command with --resume, or choose another folder with --out",
+            )
+        folder = cls(path, dict(identity), finished=description["state"] == "done")
+        folder._keep(block=None if folder.finished else block)
+        return folder
+
+    def kept_sources(self) -> Iterator[tuple[str, int | None]]:
+        """Source and frame of each kept row, in order."""
+        if not self.kept:
+            return
+        with open(self.rows_path, "rb") as stream:
+            for line in stream:
+                row = json.loads(line)
+                yield row["source"], row["frame"]
+
+    def append(self, lines: list[tuple[str, str]]) -> None:
+        """Add rows, given as (status, JSON line), and hand them to the operating system.
+
+        Raises:
+            OutputError: they cannot be written; no part of a row is left behind.
+        """
+        content = b"".join(line.encode() + b"\n" for _, line in lines)
+        try:
+            if self._stream is None:
+                # Unbuffered: what is written is the operating system's, so a kill cannot lose it.
+                self._stream = open(self.rows_path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the run
+            _write_whole(self._stream, content)
+        except OSError as error:
+            raise output_error(self.rows_path, error) from error
+        self.counts.update(status for status, _ in lines)
+
+    def describe(self, state: str, **more: Any) -> None:
+        """Write `run.json`.
+
+        Args:
+            state: `running`, `done`, `interrupted` or `failed`.
+            more: what else is worth keeping: command, versions, seconds.
+        """
+        description = {"state": state, "identity": self.identity, "counts": dict(sorted(self.counts.items())), **more}
+        write_atomically(self.path / DESCRIPTION_NAME, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Close the rows; an empty run leaves an empty file."""
+        if self._stream is None:
+            self.rows_path.touch()
+        else:
+            self._stream.close()
+            self._stream = None
+
+    def _keep(self, block: int | None) -> None:
+        """Cut the rows back to whole blocks (or only to whole lines), and count what stays."""
+        if not self.rows_path.exists():
+            return
+        ends = [0]
+        statuses: list[str] = []
+        with open(self.rows_path, "rb") as stream:
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    statuses.append(json.loads(line)["status"])
+                except (ValueError, KeyError, TypeError):
+                    break
+                ends.append(ends[-1] + len(line))
+        self.kept = len(statuses) if block is None else len(statuses) // block * block
+        self.counts = Counter(statuses[: self.kept])
+        if self.rows_path.stat().st_size > ends[self.kept]:
+            os.truncate(self.rows_path, ends[self.kept])
+
+
+def next_free_folder(parent: Path, name: str) -> Path:
+    """`parent/name`, or with the first number that is free.
+
+    Example:
+        >>> next_free_folder(Path("/nowhere"), "detect").name
+        'detect'
+    """
+    path, number = parent / name, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{name}-{number}"
+    return path
+
+
+def _write_whole(stream: IO[bytes], content: bytes) -> None:
+    start = stream.tell()
+    written = 0
+    try:
+        while written < len(content):
+            written += stream.write(content[written:])
+    except OSError:
+        with contextlib.suppress(OSError):
+            stream.truncate(start)
+        raise
+
+
+def _read_description(path: Path) -> dict[str, Any] | None:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"cannot read '{path}': {error}", hint="Start anew in another folder with --out"
+        ) from error
+    if not isinstance(description, dict) or not {"identity", "state"} <= description.keys():
+        raise OutputError(f"'{path}' was not written by `cvtl run`", hint="Choose another folder with --out")
+    return description

@@ -1,0 +1,41 @@
+"""How `cvtl run` runs, whatever the weights. Torch-free: the command line shows these fields."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from pydantic import Field
+
+from cvtl.options import Options
+
+DEFAULT_MAX_PIXELS = 178_956_970
+
+
+def default_readers() -> int:
+    """Decoding threads: as many as there are cores, up to eight; a network seldom eats more."""
+    return min(8, os.cpu_count() or 1)
+
+
+class RunSettings(Options):
+    """How to run a model over pictures."""
+
+    batch_size: int = Field(8, ge=1, description="pictures that go through the network together")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="the half precisions are faster on most GPUs; scores change in the third digit"
+    )
+    readers: int = Field(default_factory=default_readers, ge=1, description="threads that read and decode")
+    max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="larger pictures are not decoded but reported")
+    include: tuple[str, ...] = Field((), description="only inputs whose name fits one of these patterns, like '*.jpg'")
+    exclude: tuple[str, ...] = Field((), description="no inputs whose name fits one of these patterns")
+    save_images: bool = Field(False, description="write the pictures with the results drawn into them")
+    save_heatmaps: bool = Field(False, description="write a picture per class that shows where it answers")
+    max_failures: int | None = Field(None, ge=0, description="stop once more inputs than this are bad")
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that rows and pictures depend on: a run goes on only with the same."""
+        return self.model_dump(
+            mode="json",
+            include={"batch_size", "precision", "max_pixels", "include", "exclude", "save_images", "save_heatmaps"},
+        )
