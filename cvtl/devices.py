@@ -86,7 +86,7 @@ class Uploader:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def upload(self, images: Sequence[UInt8Image]) -> Upload:
         """Start moving pictures (H, W, 3) and return at once; `Upload.wait` gives them as (3, H, W)."""
@@ -95,7 +95,7 @@ class Uploader:
             return Upload([tensor.to(self.device).permute(2, 0, 1) for tensor in tensors])
         with torch.cuda.stream(self._stream):
             moved = [t.pin_memory().to(self.device, non_blocking=True).permute(2, 0, 1) for t in tensors]
-            ready = torch.cuda.Event()
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
             ready.record(self._stream)
         return Upload(moved, ready if moved else None)
 

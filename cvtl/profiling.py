@@ -51,9 +51,11 @@ class Profile:
             return "the network: a faster device, a smaller backbone or mixed precision would help"
         if blocked > starved:
             return "writing: fewer saved pictures or a faster disk would help"
-        slowest = max(("read", "decode", "copy"), key=lambda stage: self.seconds[stage])
-        return {
+        before: tuple[Stage, ...] = ("read", "decode", "copy")
+        slowest = max(before, key=lambda stage: self.seconds[stage])
+        advice: dict[Stage, str] = {
             "read": "reading the files: a faster disk or a local copy would help",
             "decode": "decoding: more readers or smaller pictures would help",
             "copy": "copying to the device: smaller pictures would help",
-        }[slowest]
+        }
+        return advice[slowest]

@@ -10,6 +10,7 @@ from pydantic import Field
 from cvtl.options import Options
 
 DEFAULT_MAX_PIXELS = 178_956_970
+"""Where Pillow, too, calls a picture a decompression bomb."""
 
 
 def default_readers() -> int:

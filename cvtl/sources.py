@@ -1,0 +1,350 @@
+"""Where pictures come from: files, folders, globs, list files, standard input, archives and arrays. Torch-free.
+
+Everything is lazy: a folder's listing is held only while the walk is inside it, so memory does not grow with the number
+of inputs. The order is always the same: inputs as given; in folders and globs depth first, the entries of each
+folder by name; in archives and lists as stored.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from cvtl.archives import is_archive, is_zip, members
+from cvtl.data import UInt8Image
+from cvtl.errors import SourceError
+from cvtl.images import Decoded, cannot_open, decode, of_array
+from cvtl.run_settings import DEFAULT_MAX_PIXELS
+
+if TYPE_CHECKING:
+    from cvtl.profiling import Profile
+
+# HEIC cannot be read, but a holiday's worth of it must not be passed over in silence.
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".psd", ".avif", ".jp2", ".j2k", ".heic", ".heif"),
+)
+LIST_SUFFIX = ".txt"
+STDIN = "-"
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One input of a run.
+
+    Attributes:
+        source: its name in rows: relative, with forward slashes.
+        read: gives the file's content, once or more; raises `OSError`. None where there is an `image`.
+        image: the picture, upright RGB uint8 (H, W, 3), where it is decoded already.
+        frame: number of the frame in a video, from 0.
+        time: of the frame, in seconds from the video's start.
+
+    Example:
+        >>> Item("empty.jpg", read=bytes).load().error
+        'it is empty'
+    """
+
+    source: str
+    read: Callable[[], bytes] | None = None
+    image: UInt8Image | None = None
+    frame: int | None = None
+    time: float | None = None
+
+    def load(self, *, max_pixels: int = DEFAULT_MAX_PIXELS, profile: Profile | None = None) -> Decoded:
+        """Read and decode; what cannot be opened is `unreadable`.
+
+        Args:
+            max_pixels: as for `decode`.
+            profile: is told how long reading and decoding took.
+        """
+        if self.image is not None:
+            return of_array(self.image)
+        assert self.read is not None, "an item has a picture or a way to read one"
+        try:
+            with profile.measure("read") if profile else nullcontext():
+                content = self.read()
+        except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+            return cannot_open(error)
+        with profile.measure("decode") if profile else nullcontext():
+            return decode(content, max_pixels=max_pixels)
+
+
+def open_sources(
+    inputs: Sequence[str | Path | UInt8Image],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    stdin: Iterable[bytes] | None = None,
+) -> Iterator[Item]:
+    """The pictures of all inputs, lazily.
+
+    Args:
+        inputs: each one a file; a folder, walked with its subfolders; a pattern with `*`, `?`, `[...]` or `**` (any
+            number of folders); a `.txt` list of paths relative to the list's folder, one on a line, `#` before
+            comments; `-`, such a list on standard input, relative to the working folder; a zip or tar archive;
+            or an array, RGB uint8 (H, W, 3) or grey (H, W). In folders, patterns and archives only names that end
+            in one of `PICTURE_SUFFIXES` count, and hidden ones do not.
+        include: patterns; only names that fit one are taken. They are held against the name inside the input
+            (`sub/x.jpg`, where `*` spans slashes) and against the last part alone (`x.jpg`).
+        exclude: patterns; names that fit one are left out.
+        stdin: what to read for `-`, instead of the process's standard input.
+
+    Returns:
+        An item for each picture. Names are relative to the input, or with several inputs to the deepest folder that
+        holds them all, so that equal names mean the same picture. Paths in lists keep the form they have there.
+        Bytes that are not UTF-8 are written in hexadecimal. What a list names but is not there, and a folder or
+        archive that turns out to be closed or damaged on the way, is an item that cannot be loaded.
+
+    Raises:
+        SourceError: an input does not exist or holds no pictures; at once, but for `-` and for include and exclude.
+    """
+    sources = _parse(inputs, stdin)
+    for source in sources:
+        if source.can_peek and next(source.items(), None) is None:
+            raise SourceError(f"there are no pictures in '{source.label}'", hint=source.hint)
+    return _selected(sources, include, exclude)
+
+
+def count_sources(
+    inputs: Sequence[str | Path | UInt8Image], *, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> int | None:
+    """How many items `open_sources` will give; None where only reading would tell (standard input, tar archives).
+
+    Raises:
+        SourceError: an input does not exist.
+    """
+    sources = _parse(inputs, ())
+    if not all(source.can_count for source in sources):
+        return None
+    return sum(_fits(item.source, include, exclude) for source in sources for item in source.items())
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One input.
+
+    Attributes:
+        label: the input as given, for messages.
+        items: gives its items anew at each call.
+        base: absolute path that the items' names are relative to; None for arrays.
+        hint: what to do if there are no items.
+        can_peek: whether items may be asked for before the run begins.
+        can_count: whether going through the items is cheap.
+    """
+
+    label: str
+    items: Callable[[], Iterator[Item]]
+    base: str | None
+    hint: str = f"Pictures are known by their names, which end in {', '.join(PICTURE_SUFFIXES)}"
+    can_peek: bool = True
+    can_count: bool = True
+
+
+def _parse(inputs: Sequence[str | Path | UInt8Image], stdin: Iterable[bytes] | None) -> list[_Source]:
+    if not inputs:
+        raise SourceError("there are no inputs", hint="Name files, folders, patterns, lists or archives")
+    paths = [os.fspath(each) for each in inputs if not isinstance(each, np.ndarray)]
+    if paths.count(STDIN) > 1:
+        raise SourceError("standard input ('-') is named twice", hint="It can be read only once")
+    return [
+        _array_source(each, index) if isinstance(each, np.ndarray) else _path_source(os.fspath(each), stdin)
+        for index, each in enumerate(inputs)
+    ]
+
+
+def _array_source(image: UInt8Image, index: int) -> _Source:
+    grey = image.ndim == 2
+    if image.dtype != np.uint8 or image.size == 0 or not (grey or (image.ndim == 3 and image.shape[2] == 3)):
+        found = f"{image.dtype} {image.shape}"
+        raise SourceError(
+            f"input {index} is an array {found}", hint="Give uint8 (H, W, 3) in RGB order, or grey (H, W)"
+        )
+    rgb = np.ascontiguousarray(np.repeat(image[..., None], 3, axis=2) if grey else image)
+    name = f"array/{index}"
+    return _Source(name, lambda: iter([Item(name, image=rgb)]), base=None)
+
+
+def _path_source(path: str, stdin: Iterable[bytes] | None) -> _Source:
+    line_hint = "Write one path on each line"
+    if path == STDIN:
+        lines = sys.stdin.buffer if stdin is None else stdin
+        items = partial(_listed, lines, "")
+        return _Source("standard input", items, os.getcwd(), line_hint, can_peek=False, can_count=False)
+    if os.path.isdir(path):
+        return _Source(path, partial(_walk, path), os.path.abspath(path))
+    if not os.path.exists(path):
+        return _glob_source(path)
+    folder = os.path.abspath(os.path.dirname(path))
+    if path.lower().endswith(LIST_SUFFIX):
+        return _Source(path, partial(_list_file, path), folder, line_hint)
+    if is_archive(path):
+        # Counting a tar archive's members takes as long as reading them all.
+        return _Source(path, partial(_archived, path), os.path.abspath(path), can_count=is_zip(path))
+    return _Source(path, lambda: iter([_file(os.path.basename(path), path)]), folder)
+
+
+def _glob_source(pattern: str) -> _Source:
+    parts = Path(pattern).parts
+    fixed = next((index for index, part in enumerate(parts) if set(part) & set("*?[")), None)
+    if fixed is None:
+        raise SourceError(f"there is no file or folder '{pattern}'", hint="Check the path")
+    folder = os.path.join(*parts[:fixed]) if fixed else os.curdir
+    return _Source(pattern, partial(_walk, folder, parts[fixed:]), os.path.abspath(folder))
+
+
+def _selected(sources: Sequence[_Source], include: Sequence[str], exclude: Sequence[str]) -> Iterator[Item]:
+    bases = [source.base for source in sources if source.base is not None]
+    common = os.path.commonpath(bases) if bases else ""
+    nothing = True
+    for source in sources:
+        prefix = "" if source.base is None else Path(os.path.relpath(source.base, common)).as_posix()
+        for item in source.items():
+            if _fits(item.source, include, exclude):
+                nothing = False
+                # An absolute path in a list stays one.
+                name = posixpath.normpath(posixpath.join(prefix, item.source))
+                yield replace(item, source=_printable(name))
+    if nothing:
+        what = " or ".join(f"'{source.label}'" for source in sources)
+        raise SourceError(
+            f"there are no pictures in {what}"
+            + (" that --include and --exclude let through" * bool(include or exclude)),
+            hint="Patterns are held against names like 'sub/x.jpg' and 'x.jpg'" if include or exclude else "",
+        )
+
+
+def _fits(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    def fits_one_of(patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(each, pattern) for pattern in patterns for each in (name, posixpath.basename(name)))
+
+    return (not include or fits_one_of(include)) and not fits_one_of(exclude)
+
+
+def _printable(name: str) -> str:
+    """File names may be any bytes; JSON holds text."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _names_picture(name: str) -> bool:
+    """Whether a name in a folder or an archive is a picture's."""
+    hidden = name.startswith(".") or "/." in name
+    return name.lower().endswith(PICTURE_SUFFIXES) and not hidden
+
+
+def _file(name: str, path: str) -> Item:
+    return Item(name, Path(path).read_bytes)
+
+
+def _listed(lines: Iterable[bytes], folder: str) -> Iterator[Item]:
+    for line in lines:
+        path = os.fsdecode(line).strip("\ufeff \t\r\n")
+        if path and not path.startswith("#"):
+            yield _file(Path(path).as_posix(), os.path.join(folder, path))
+
+
+def _list_file(path: str) -> Iterator[Item]:
+    try:
+        with open(path, "rb") as stream:
+            yield from _listed(stream, os.path.dirname(path))
+    except OSError as error:
+        raise SourceError(f"cannot read the list '{path}': {error.strerror}", hint="Check its permissions") from error
+
+
+def _archived(path: str) -> Iterator[Item]:
+    for name, read in members(path, _names_picture):
+        yield Item(name, read)
+
+
+class _Folder(NamedTuple):
+    """A folder that the walk is inside of.
+
+    Attributes:
+        name: relative to the walk's root, with a slash behind it unless empty.
+        entries: those still to visit.
+        matched: how many parts of the pattern the way here may have used up.
+        identity: device and inode, to know it again behind a link.
+    """
+
+    name: str
+    entries: Iterator[os.DirEntry[str]]
+    matched: frozenset[int]
+    identity: tuple[int, int]
+
+
+def _walk(root: str, pattern: Sequence[str] = ()) -> Iterator[Item]:
+    """The pictures below `root` whose path fits the pattern's parts, or that lie in a folder whose path does."""
+    try:
+        inside = [_enter(root, "", _past_stars({0}, pattern))]
+    except OSError as error:
+        raise SourceError(f"cannot open the folder '{root}': {error.strerror}", hint="Check the path") from error
+    while inside:
+        folder = inside[-1]
+        entry = next(folder.entries, None)
+        if entry is None:
+            inside.pop()
+            continue
+        matched = _match(entry.name, folder.matched, pattern)
+        if not matched or entry.name.startswith("."):
+            continue
+        name = folder.name + entry.name
+        if _is_folder(entry):
+            try:
+                inner = _enter(entry.path, f"{name}/", matched)
+            except OSError as error:
+                yield Item(name, partial(_raise, error))
+                continue
+            if inner.identity not in [outer.identity for outer in inside]:  # else a link leads round in a circle
+                inside.append(inner)
+        elif len(pattern) in matched and _names_picture(name) and _is_file(entry):
+            yield _file(name, entry.path)
+
+
+def _enter(path: str, name: str, matched: frozenset[int]) -> _Folder:
+    with os.scandir(path) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    status = os.stat(path)
+    return _Folder(name, iter(ordered), matched, (status.st_dev, status.st_ino))
+
+
+def _match(name: str, matched: frozenset[int], pattern: Sequence[str]) -> frozenset[int]:
+    """How many parts of the pattern may be used up behind `name`; nothing if it does not fit."""
+    behind = set()
+    for used in matched:
+        if used == len(pattern) or pattern[used] == "**":
+            behind.add(used)
+        elif fnmatchcase(name, pattern[used]):
+            behind.add(used + 1)
+    return _past_stars(behind, pattern)
+
+
+def _past_stars(matched: set[int], pattern: Sequence[str]) -> frozenset[int]:
+    """`**` also stands for no folder at all."""
+    for used, part in enumerate(pattern):
+        if used in matched and part == "**":
+            matched = matched | {used + 1}
+    return frozenset(matched)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Not a pipe or a device; a link that leads nowhere is a file that cannot be opened."""
+    if not entry.is_symlink():
+        return entry.is_file()
+    return os.path.isfile(entry.path) or not os.path.exists(entry.path)
+
+
+def _raise(error: OSError) -> bytes:
+    raise error
