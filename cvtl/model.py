@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from cvtl.preprocessing import InputSpec
 if TYPE_CHECKING:
     from cvtl.data import Dataset
     from cvtl.results import Result
+    from cvtl.training.folder import TrainRun
+    from cvtl.training.settings import TrainSettings
 
 
 class Model(nn.Module, ABC):
@@ -31,8 +33,9 @@ class Model(nn.Module, ABC):
     plugin: ClassVar[str]
     """Name of the plugin, as in its spec."""
 
-    monitor: ClassVar[tuple[str, str]] = ("val_loss", "min")
-    """What training watches to choose the best epoch, and whether the least or the most of it is best."""
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_loss", "min")
+    """What training watches to choose the best epoch, and whether the least or the most of it is best: `val_loss`, or
+    `val_` and a name that `measure` gives."""
 
     def __init__(self, options: BaseModel, classes: Sequence[str], input: InputSpec) -> None:
         super().__init__()
@@ -84,7 +87,27 @@ class Model(nn.Module, ABC):
         return images
 
     def measure(self, images: Tensor, targets: Sequence[Any]) -> Mapping[str, Tensor]:
-        """Figures to log beside the loss on validation batches, each the batch's mean (accuracy, IoU)."""
+        """Figures to log beside the loss on validation batches, each the batch's mean (accuracy, IoU).
+
+        A figure `name` stands in metrics.csv as `val_name`, averaged over the samples.
+        """
+        return {}
+
+    def fit(self, train_data: Dataset, val_data: Dataset, settings: TrainSettings, run: TrainRun) -> None:
+        """Train: by default with the one loop over `loss`, which calls all of the above.
+
+        A plugin with a better way (features computed once, a solver) overrides this. It must call `run.record` at
+        least once, with `monitor` among the figures, and stop when `run.is_over`; each call books an epoch, keeps the
+        best weights and writes the metrics. `cvtl.training.train` does the rest: it refuses or resumes folders,
+        turns signals into errors, and writes curves and report. It calls this in a resumed training, too, unless that
+        is finished; whatever then is on disk has to lead to the same result.
+        """
+        from cvtl.training.loop import fit
+
+        fit(self, train_data, val_data, settings, run)
+
+    def verify(self, image: Tensor) -> Mapping[str, Any]:
+        """Measure on one picture, uint8 (3, H, W), what the plugin promises: `cvtl info WEIGHTS --verify PICTURE`."""
         return {}
 
     def with_predict_options(self, **changes: Any) -> Self:

@@ -1,0 +1,22 @@
+"""Training: the one loop over any `cvtl.model.Model`, and the folder it writes.
+
+    run.py         `train`: opens the folder, lets the model fit itself, writes the summary
+    settings.py    what a user may set
+    folder.py      the run folder: history, best weights, what may go on and what may not
+    loop.py        the Lightning loop, which is `Model.fit` unless a plugin has a better way
+    samples.py     samples to batches, and the seeds of everything random
+    schedule.py    the learning rate as a function of what has happened
+    interrupts.py  Ctrl-C and SIGTERM
+    summary.py     curves.png and report.md
+
+What happens in an epoch is a function of the seed, the epoch, and the weights and optimizer state at its start. Nothing
+random is carried from one step to the next, so that a training resumed from the last epoch's end equals an
+uninterrupted one bit for bit.
+
+Importing this package imports neither torch nor Lightning.
+"""
+
+from cvtl.training.run import TrainReport, train
+from cvtl.training.settings import TrainSettings
+
+__all__ = ["TrainReport", "TrainSettings", "train"]

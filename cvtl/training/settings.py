@@ -1,0 +1,52 @@
+"""How `cvtl train` trains, whatever the plugin. Torch-free: the command line shows these fields."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from pydantic import Field
+
+from cvtl.options import Options
+
+
+def default_workers() -> int:
+    """Processes that prepare samples: two, as far as there are cores for them."""
+    return min(2, os.cpu_count() or 1)
+
+
+class TrainSettings(Options):
+    """How to train a model.
+
+    Example:
+        >>> TrainSettings(epochs=5).batch_size
+        64
+    """
+
+    epochs: int = Field(default=20, ge=1, description="passes over the training data")
+    batch_size: int = Field(default=64, ge=1, description="samples that make one step; fewer need less memory")
+    learning_rate: float = Field(default=1e-3, gt=0, description="step size at the start")
+    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field(default="adamw", description="sgd has a momentum of 0.9")
+    weight_decay: float = Field(default=1e-4, ge=0, description="pull of the weights towards zero")
+    schedule: Literal["cosine", "plateau", "constant"] = Field(
+        default="cosine",
+        description="of the learning rate: cosine falls to zero over all epochs; plateau divides by ten after three "
+        "epochs without a better result; constant stays",
+    )
+    patience: int | None = Field(default=None, ge=1, description="stop after this many epochs without a better result")
+    seed: int = Field(default=0, ge=0, description="the same seed gives the same weights")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of the computation; auto takes half precision on a CUDA device, float32 elsewhere"
+    )
+    workers: int = Field(
+        default_factory=default_workers,
+        ge=0,
+        description="processes that read and prepare samples; 0 does it in the main one; the result is the same",
+    )
+    val_fraction: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="part of the data kept for validation, if the data has no such part",
+    )
