@@ -1,0 +1,25 @@
+"""The weights that ship with the plugin keep what they promise."""
+
+from __future__ import annotations
+
+import pytest
+from cvtl_datasets.scenes import CLASSES, digit_scenes
+from cvtl_windows.builtin import digit_weights
+
+from cvtl import weights
+from cvtl.evaluation.detection import evaluate_detector
+
+
+def test_they_are_small_and_say_what_they_are() -> None:
+    header = weights.read_header(digit_weights())
+    assert digit_weights().stat().st_size < 1_000_000
+    assert (header.plugin, header.task, header.classes) == ("windows", "detect", CLASSES)
+    assert header.licence == "Apache-2.0"
+    assert header.data_digest
+    assert header.metrics["val_accuracy"] > 0.9
+
+
+@pytest.mark.slow
+def test_they_read_digits_on_a_hundred_unseen_scenes() -> None:
+    metrics = evaluate_detector(weights.load(digit_weights()), digit_scenes(100, seed=2, digits="test"))
+    assert metrics.ap50 >= 0.90
