@@ -12,7 +12,7 @@ from cvtl._lazy import resolve
 if TYPE_CHECKING:
     from cvtl.data import load_data
     from cvtl.pipeline import run
-    from cvtl.training import train
+    from cvtl.training.start import train_plugin as train
     from cvtl.weights import load as load_model
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ _LAZY = {
     "load_data": "cvtl.data:load_data",
     "load_model": "cvtl.weights:load",
     "run": "cvtl.pipeline:run",
-    "train": "cvtl.training:train",
+    "train": "cvtl.training.start:train_plugin",
 }
 
 

@@ -30,7 +30,8 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
     def put(item: object) -> None:
         while not stop.is_set():
             try:
-                return waiting.put(item, timeout=_POLL_SECONDS)
+                waiting.put(item, timeout=_POLL_SECONDS)
+                return
             except queue.Full:
                 continue
 

@@ -180,13 +180,15 @@ class _Run:
             self.folder.describe(state, **self.about)
 
     def _predict_all(self, items: Iterable[Item]) -> None:
-        writer = Behind(self._write, depth=1)
-        with ThreadPoolExecutor(self.settings.readers, "cvtl-decode") as pool, closing(writer):
-            with ahead(self._blocks(items, pool), depth=1) as blocks:
-                for block in _timed(blocks, self.profile, "wait for pictures"):
-                    outcomes = self._predict(block)
-                    with self.profile.measure("wait for the writer"):
-                        writer.put(outcomes)
+        with (
+            ThreadPoolExecutor(self.settings.readers, "cvtl-decode") as pool,
+            closing(Behind(self._write, depth=1)) as writer,
+            ahead(self._blocks(items, pool), depth=1) as blocks,
+        ):
+            for block in _timed(blocks, self.profile, "wait for pictures"):
+                outcomes = self._predict(block)
+                with self.profile.measure("wait for the writer"):
+                    writer.put(outcomes)
 
     def _blocks(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Block]:
         """Decode beside each other, a block ahead of what is asked for."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_LETTERBOX_GREY = 114
+LETTERBOX_GREY = 114
 
 
 class InputSpec(BaseModel):
@@ -103,7 +103,7 @@ def resize(image: Tensor, spec: InputSpec) -> Tensor:
     if spec.resize == "crop":
         return scaled[..., -top : height - top, -left : width - left]
     right, bottom = width - new_hw[1] - left, height - new_hw[0] - top
-    return pad(scaled, (left, right, top, bottom), value=_LETTERBOX_GREY) if spec.resize == "letterbox" else scaled
+    return pad(scaled, (left, right, top, bottom), value=LETTERBOX_GREY) if spec.resize == "letterbox" else scaled
 
 
 def resize_to(image: Tensor, size_hw: tuple[int, int], *, interpolation: str = "bilinear") -> Tensor:

@@ -16,6 +16,8 @@ from cvtl.files import output_error, write_atomically
 
 ROWS_NAME = "rows.jsonl"
 DESCRIPTION_NAME = "run.json"
+PICTURES_FOLDER = "pictures"
+HEATMAPS_FOLDER = "heatmaps"
 
 
 @dataclass
@@ -189,9 +191,7 @@ def _read_description(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise OutputError(
-            f"cannot read '{path}': {error}", hint="Start anew in another folder with --out"
-        ) from error
+        raise OutputError(f"cannot read '{path}': {error}", hint="Start anew in another folder with --out") from error
     if not isinstance(description, dict) or not {"identity", "state"} <= description.keys():
         raise OutputError(f"'{path}' was not written by `cvtl run`", hint="Choose another folder with --out")
     return description

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cvtl.errors import OptionsError, UsageError, WeightsError
+from cvtl.errors import OptionsError, PluginError, UsageError, WeightsError
 from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.preprocessing import InputSpec
@@ -150,15 +150,8 @@ def load(path: str | Path, *, task: str | None = None, device: str | torch.devic
     path = Path(path)
     header = read_header(path)
     check_task(header, task, path)
-    spec = plugins().get(header.plugin)
-    try:
-        options = make_options(spec.options_type(), header.options)
-    except OptionsError as error:
-        raise WeightsError(
-            f"'{path}' was trained with options that plugin '{spec.name}' does not take: {error.what}",
-            hint=f"It was written by version {header.plugin_version or 'unknown'} of the plugin: install that one",
-        ) from error
-    model = spec.model_type()(options, header.classes, header.input)
+    options = plugin_options(header, path)
+    model = plugins().get(header.plugin).model_type()(options, header.classes, header.input)
     tensors = load_file(path)
     missing, unexpected = _mismatch(model.state_dict(), tensors)
     if missing or unexpected:
@@ -169,6 +162,26 @@ def load(path: str | Path, *, task: str | None = None, device: str | torch.devic
         )
     model.load_state_dict(tensors)
     return model.to(device).eval()
+
+
+def plugin_options(header: Header, path: str | Path) -> BaseModel:
+    """The options that weights were trained with, made by the plugin they belong to; without torch.
+
+    Raises:
+        PluginError: the plugin is not installed or broken; the message names the file.
+        WeightsError: the plugin no longer takes such options.
+    """
+    try:
+        spec = plugins().get(header.plugin)
+    except PluginError as error:
+        raise PluginError(f"'{path}' cannot be used: {error.what}", hint=error.hint) from error
+    try:
+        return make_options(spec.options_type(), header.options)
+    except OptionsError as error:
+        raise WeightsError(
+            f"'{path}' was trained with options that plugin '{spec.name}' does not take: {error.what}",
+            hint=f"It was written by version {header.plugin_version or 'unknown'} of the plugin: install that one",
+        ) from error
 
 
 def library_versions() -> dict[str, str]:

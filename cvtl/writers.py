@@ -12,14 +12,13 @@ import numpy as np
 from cvtl.files import write_atomically
 from cvtl.images import encode
 from cvtl.results import Detections, Picture, Row
+from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER
 from cvtl.sources import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from cvtl.results import Result, UInt8Image
     from cvtl.run_folder import RunFolder
 
-PICTURES_FOLDER = "pictures"
-HEATMAPS_FOLDER = "heatmaps"
 # Pictures with these suffixes keep their name; others become PNGs that are named after them.
 _WRITABLE = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _UNKNOWN = ".picture"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,46 @@ def shared_data() -> Path:
     return SHARED
 
 
+InstallPlugins = Callable[[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]], Path]
+
+
+@pytest.fixture(scope="session")
+def install_plugins(tmp_path_factory: pytest.TempPathFactory) -> InstallPlugins:
+    """Build throw-away distributions and install them into a new folder, to be put on a path.
+
+    Each is given as {module: its source} and {entry point: what it names}; a module with a slash lies in a package.
+    """
+
+    def write(folder: Path, name: str, modules: Mapping[str, str], points: Mapping[str, str]) -> Path:
+        listed = "\n".join(f'{point} = "{value}"' for point, value in points.items())
+        packages = sorted({module.split("/")[0] for module in modules if "/" in module})
+        singles = [module for module in modules if "/" not in module]
+        folder.mkdir()
+        (folder / "pyproject.toml").write_text(
+            '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+            f'[project]\nname = "{name}"\nversion = "1.2"\n[project.entry-points."cvtl.plugins"]\n{listed}\n'
+            f"[tool.setuptools]\npackages = {json.dumps(packages)}\npy-modules = {json.dumps(singles)}\n"
+        )
+        for module, source in modules.items():
+            (folder / f"{module}.py").parent.mkdir(exist_ok=True)
+            (folder / f"{module}.py").write_text(source)
+        return folder
+
+    def install(distributions: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]) -> Path:
+        top = tmp_path_factory.mktemp("plugins")
+        projects = [write(top / name, name, *parts) for name, parts in distributions.items()]
+        _pip_install(top / "site", *projects)
+        return top / "site"
+
+    return install
+
+
+def _pip_install(target: Path, *projects: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index", "--no-deps"]
+    command = [*pip, "--no-build-isolation", "--target", str(target), *map(str, projects)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="session")
 def glow_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the third party's plugin `glow` installed into it, to be put on a path."""
@@ -33,8 +74,7 @@ def glow_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source") / "cvtl-glow"
     # pip builds inside the source folder, which is the checkout's otherwise.
     subprocess.run(["cp", "-r", str(THIRD_PARTY), str(source)], check=True)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", "--target", str(site), str(source)], check=True, capture_output=True)
+    _pip_install(site, source)
     return site
 
 
@@ -73,7 +113,13 @@ def cvtl() -> Cvtl:
     return run
 
 
-def write_picture(path: Path, *, grey: int = 128, size_hw: tuple[int, int] = (24, 32)) -> Path:
+@pytest.fixture(scope="session")
+def write_picture() -> Callable[..., Path]:
+    """Write a picture of one shade."""
+    return save_picture
+
+
+def save_picture(path: Path, *, grey: int = 128, size_hw: tuple[int, int] = (24, 32)) -> Path:
     """A picture of one shade with a little noise, so that no two are equal."""
     random = np.random.default_rng([grey, *size_hw])
     image = np.clip(grey + random.integers(-5, 6, (*size_hw, 3)), 0, 255).astype(np.uint8)
@@ -89,7 +135,7 @@ def make_messy_folder() -> Callable[[Path, int], Path]:
     def make(folder: Path, count: int) -> Path:
         for number in range(count):
             path = folder / f"day{number % 3}" / f"img{number // 3:05d}.png"
-            write_picture(path, grey=number * 37 % 251, size_hw=(16 + number % 5, 24 + number % 7))
+            save_picture(path, grey=number * 37 % 251, size_hw=(16 + number % 5, 24 + number % 7))
             if number % 10 == 3:
                 path.write_bytes(path.read_bytes()[: -40 if number % 20 == 3 else 30])
             elif number % 10 == 7:

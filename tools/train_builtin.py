@@ -12,28 +12,27 @@ import argparse
 import shutil
 from pathlib import Path
 
-from cvtl_datasets.scenes import digit_scenes
-from cvtl_windows.builtin import digit_weights
-
 from cvtl.evaluation.detection import evaluate_detector
 from cvtl.training import TrainSettings
 from cvtl.training.start import train_plugin
 from cvtl.weights import load
+from cvtl_datasets.scenes import digit_scenes
+from cvtl_windows.builtin import digit_weights
 
 OPTIONS = {
     "backbone": "lenet5",
     "window": 32,
     "pooling": "flatten",
     "hidden": [120, 84],
-    "dropout": 0.2,
+    "dropout": 0.1,
     "refine": True,
     "windows_per_object": 6,
-    "negatives_per_picture": 12,
-    "mine_from": 3,
-    "mining_pictures": 200,
-    "predict": {"min_object": 24.0, "max_object": 110.0, "scales_per_octave": 3, "threshold": 0.5},
+    "negatives_per_picture": 8,
+    "mine_from": 1,
+    "mining_pictures": 400,
+    "predict": {"min_object": 24.0, "max_object": 110.0, "scales_per_octave": 3, "threshold": 0.5, "nms_among": "all"},
 }
-TRAIN_SCENES = 1500
+TRAIN_SCENES = 1000
 VAL_SCENES = 100
 TEST_SCENES = 100
 
@@ -43,10 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--install", action="store_true")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--scenes", type=int, default=TRAIN_SCENES)
     arguments = parser.parse_args()
-    settings = TrainSettings(epochs=arguments.epochs, batch_size=128, learning_rate=2e-3, device="cpu", workers=0)
+    settings = TrainSettings(epochs=arguments.epochs, batch_size=32, learning_rate=1e-3, device="cpu", workers=0)
     report = train_plugin(
         "windows",
         digit_scenes(arguments.scenes, seed=1, digits="train"),

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvtl.boxes import xyxy_to_xywh
-from cvtl.data import BoxesTarget
-from cvtl.errors import UsageError
+from cvtl.data import BoxesTarget, Dataset
+from cvtl.errors import DataError, UsageError
 from cvtl.results import Detections
+
+if TYPE_CHECKING:
+    from cvtl.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,34 @@ def evaluate_detections(
     ap50 = evaluator.eval["precision"][0, :, :, 0, -1].mean(axis=0)
     by_class = {name: _defined(value) for name, value in zip(classes, ap50, strict=True)}
     return DetectionMetrics(**summary, ap50_by_class=by_class)
+
+
+def evaluate_detector(model: Model, data: Dataset, *, batch_size: int = 8) -> DetectionMetrics:
+    """Run a detector over a data set and compare.
+
+    Args:
+        model: on its device.
+        data: samples with a `BoxesTarget` each.
+        batch_size: pictures that are predicted together.
+
+    Raises:
+        DataError: a picture cannot be read, or a sample has no boxes' target.
+        UsageError: the data's classes are not the model's.
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    results: list[Detections] = []
+    targets: list[BoxesTarget] = []
+    samples = iter(data)
+    while batch := list(islice(samples, batch_size)):
+        images = [torch.from_numpy(sample.read()).permute(2, 0, 1).to(device) for sample in batch]
+        with torch.inference_mode():
+            results += [result for result in model.eval().predict(images) if isinstance(result, Detections)]
+        targets += [sample.target for sample in batch if isinstance(sample.target, BoxesTarget)]
+    if not len(results) == len(targets) == len(data):
+        raise DataError(f"'{data.root or data.format}' and the model are not both of boxes", hint="Use a detection set")
+    return evaluate_detections(results, targets, data.classes)
 
 
 def _result_rows(image_id: int, result: Detections) -> list[dict[str, Any]]:

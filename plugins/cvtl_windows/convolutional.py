@@ -102,8 +102,9 @@ class WindowNet(nn.Module):
 def to_convolutional(classifier: Classifier, window_hw: tuple[int, int], *, fine: int = 1) -> WindowNet:
     """Turn fully-connected layers into convolutions, so that one pass over a picture classifies all its windows.
 
-    The layers stay the classifier's own, so that the two agree after training, loading or moving either. Only an
-    adaptive pooling before the head (AlexNet, VGG) is worked into a copy of the first fully-connected layer.
+    The layers stay the classifier's own: the two agree after training, loading or moving it, and share its mode, so
+    call its `eval()` to predict. Only an adaptive pooling before the head (AlexNet, VGG) is worked into a copy of the
+    first fully-connected layer.
 
     Args:
         classifier: what classifies one window.
@@ -152,7 +153,7 @@ def to_convolutional(classifier: Classifier, window_hw: tuple[int, int], *, fine
         shifts=fine // offsets,
         offsets=offsets,
         offset_step=pool_stride // offsets,
-    ).train(classifier.training)
+    )
 
 
 def measure_stride(features: nn.Module, window_hw: tuple[int, int]) -> int:

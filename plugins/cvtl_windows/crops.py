@@ -24,6 +24,8 @@ BACKGROUND_IOU = 0.3
 _SCALE_JITTER = 0.15
 _SHIFT_JITTER = 0.12
 _TRIES = 20
+# Of one picture: early weights call nearly everything an object.
+_MOST_MINED = 30
 _READERS = 4
 
 _BACKGROUND_NAMES = ("background", "negative", "negatives", "none", "nothing", "_background_")
@@ -43,7 +45,7 @@ class WindowTarget:
 
 
 FindObjects = Callable[[UInt8Image], Tensor]
-"""A picture (H, W, 3) to the boxes (N, 4) of what is detected in it, best first."""
+"""A picture (H, W, 3) to the windows (N, 4) that look like objects in it, best first."""
 
 
 def object_classes(classes: Sequence[str], background: str | None) -> tuple[str, ...]:
@@ -99,7 +101,7 @@ class CutWindows(Sequence[tuple[Tensor, WindowTarget]]):
         negatives_per_picture: windows away from objects in each picture.
         aspects: widths of the windows in terms of their height.
         object_size: smallest and largest size (square root of the area) of windows away from objects, in pixels.
-        mine: detects objects in a picture; those that hit none become negatives.
+        mine: finds windows that look like objects; those that hit none become negatives.
         mining_pictures: how many pictures are searched for them.
     """
 
@@ -132,7 +134,7 @@ class CutWindows(Sequence[tuple[Tensor, WindowTarget]]):
             away = _windows_away(target, image.shape[:2], rng, negatives_per_picture, aspects, object_size)
             self._cut_background(tensor, away)
             if mine and index in searched:
-                self._cut_background(tensor, _false_alarms(mine(image), target)[:negatives_per_picture])
+                self._cut_background(tensor, _false_alarms(mine(image), target)[:_MOST_MINED])
 
     def __len__(self) -> int:
         return len(self._windows)

@@ -23,8 +23,8 @@ class Heatmaps:
     Example:
         >>> maps = Heatmaps(1, 1, (64, 64), torch.device("cpu"))
         >>> maps.add(torch.tensor([[[[0.0, 1.0]]]]), 32, (32, 32), Level((64, 64), (32, 64)))
-        >>> tuple(maps.maps.shape), maps.maps[0, 0, :, 6].max().item()
-        ((1, 1, 8, 8), 1.0)
+        >>> tuple(maps.maps.shape), int(maps.maps[0, 0, 3].argmax())
+        ((1, 1, 8, 8), 5)
     """
 
     def __init__(self, pictures: int, classes: int, image_hw: tuple[int, int], device: torch.device) -> None:

@@ -12,19 +12,21 @@ _MOST_WINDOWS = 2000
 
 
 def merge_windows(
-    boxes: Tensor, scores: Tensor, labels: Tensor, *, iou_threshold: float
+    boxes: Tensor, scores: Tensor, labels: Tensor, groups: Tensor, *, iou_threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Merge windows of a class that agree, those with the most agreement first.
 
-    A window's support is the sum of the scores of the windows that overlap it. The best supported one and those that
-    overlap it become one box, the average weighted by score, with their best score; whatever lies on that box is
-    dropped; and again. OverFeat merges instead of suppressing, too (Sermanet et al. 2013, arXiv 1312.6229, section
-    4.3): where many windows are sure, the surest is an accident, and their middle is the object.
+    A window's support is the sum of the scores of the windows of its class that overlap it. The best supported one and
+    those that overlap it become one box, the average weighted by score, with their best score; whatever else of its
+    group lies on that box is dropped; and again. OverFeat merges instead of suppressing, too (Sermanet et al. 2013,
+    arXiv 1312.6229, section 4.3): where many windows are sure, the surest is an accident, and their middle is the
+    object.
 
     Args:
         boxes: (N, 4), xyxy.
         scores: float (N,).
-        labels: integer (N,).
+        labels: integer (N,), the classes.
+        groups: integer (N,), windows that compete: the labels again, or zeros if all classes do.
         iou_threshold: IoU from which windows agree, and share of the smaller box from which one lies on the other.
 
     Returns:
@@ -32,36 +34,31 @@ def merge_windows(
 
     Example:
         >>> boxes = torch.tensor([[0.0, 0, 10, 10], [2, 0, 12, 10], [50, 50, 60, 60]])
-        >>> merged, scores, _ = merge_windows(boxes, torch.tensor([0.5, 0.5, 0.9]), torch.zeros(3), iou_threshold=0.3)
+        >>> scores, labels = torch.tensor([0.5, 0.5, 0.9]), torch.tensor([0, 0, 0])
+        >>> merged, _, _ = merge_windows(boxes, scores, labels, labels, iou_threshold=0.3)
         >>> merged
         tensor([[50., 50., 60., 60.],
                 [ 1.,  0., 11., 10.]])
     """
-    best = scores.argsort(descending=True, stable=True)[:_MOST_WINDOWS]
-    boxes, scores, labels = boxes[best], scores[best], labels[best]
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for label in labels.unique():  # type: ignore[no-untyped-call]
-        of_class = labels == label
-        found += [(box, score, label) for box, score in _merge_class(boxes[of_class], scores[of_class], iou_threshold)]
-    if not found:
+    rest = scores.argsort(descending=True, stable=True)[:_MOST_WINDOWS]
+    agrees = (iou(boxes[rest], boxes[rest]) >= iou_threshold) & (labels[rest, None] == labels[rest])
+    # A box without extent agrees with nobody, not even with itself.
+    agrees.fill_diagonal_(True)
+    merged: list[tuple[Tensor, Tensor, Tensor]] = []
+    while len(rest):
+        best = (agrees * scores[rest]).sum(dim=1).argmax()
+        members = rest[agrees[best]]
+        weights = scores[members] / scores[members].sum()
+        box = (boxes[members] * weights[:, None]).sum(dim=0)
+        merged.append((box, scores[members].max(), labels[members[0]]))
+        lies_on_it = _share_of_smaller(box[None], boxes[rest])[0] >= iou_threshold
+        left = ~agrees[best] & ~(lies_on_it & (groups[rest] == groups[members[0]]))
+        rest, agrees = rest[left], agrees[left][:, left]
+    if not merged:
         return boxes, scores, labels
-    merged_boxes, merged_scores, merged_labels = (torch.stack(parts) for parts in zip(*found, strict=True))
+    merged_boxes, merged_scores, merged_labels = (torch.stack(parts) for parts in zip(*merged, strict=True))
     order = merged_scores.argsort(descending=True, stable=True)
     return merged_boxes[order], merged_scores[order], merged_labels[order]
-
-
-def _merge_class(boxes: Tensor, scores: Tensor, threshold: float) -> list[tuple[Tensor, Tensor]]:
-    merged = []
-    while len(boxes):
-        agrees = iou(boxes, boxes) >= threshold
-        # A box without extent agrees with nobody, not even with itself.
-        agrees.fill_diagonal_(True)
-        group = agrees[(agrees * scores).sum(dim=1).argmax()]
-        box = (boxes[group] * scores[group, None]).sum(dim=0) / scores[group].sum()
-        merged.append((box, scores[group].max()))
-        rest = ~(group | (_share_of_smaller(box[None], boxes)[0] >= threshold))
-        boxes, scores = boxes[rest], scores[rest]
-    return merged
 
 
 def _share_of_smaller(boxes: Tensor, others: Tensor) -> Tensor:

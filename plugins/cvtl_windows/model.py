@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from time import perf_counter
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,12 +11,12 @@ from torch.nn import functional as F
 
 from cvtl import backbones, boxes
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, UInt8Image
-from cvtl.errors import DataError, UsageError
+from cvtl.errors import DataError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, normalize
 from cvtl.results import Detections, Result
 from cvtl_windows.classifier import Classifier, map_shape
-from cvtl_windows.convolutional import WindowNet, to_convolutional
+from cvtl_windows.convolutional import to_convolutional
 from cvtl_windows.crops import (
     CropSamples,
     CutWindows,
@@ -29,7 +28,7 @@ from cvtl_windows.crops import (
 from cvtl_windows.heatmaps import Heatmaps
 from cvtl_windows.merging import merge_windows
 from cvtl_windows.options import PredictOptions, WindowsOptions
-from cvtl_windows.pyramid import Level, level_image, levels, window_boxes
+from cvtl_windows.pyramid import STRIP_PIXELS, Level, level_image, levels, window_boxes
 from cvtl_windows.sliding import scores_by_convolution, scores_by_crops
 
 _LARGEST_DEFAULT_WINDOW = 64
@@ -81,6 +80,7 @@ class WindowsModel(Model):
         outputs = len(self.classes) + 1 + (_REFINEMENTS if options.refine else 0)
         layers += [nn.Dropout(options.dropout), nn.Linear(inputs, outputs)]
         self.classifier = Classifier(backbone, options.pooling, nn.Sequential(*layers))
+        self._stride = backbone.stages[-1].stride
 
     # Training
 
@@ -88,7 +88,7 @@ class WindowsModel(Model):
         """Crops of class folders as they are, or windows newly cut from pictures with boxes."""
         mine_from = self.options.mine_from
         mines = mine_from is not None and epoch >= mine_from
-        return self._samples(data, seed=(seed, epoch), mine=self._detect_loosely if mines else None)
+        return self._samples(data, seed=(seed, epoch), mine=self._find_loosely if mines else None)
 
     def validation_samples(self, data: Dataset, *, seed: int) -> Sequence[tuple[Tensor, WindowTarget]]:
         """The same windows in every epoch, none of them mined."""
@@ -127,11 +127,11 @@ class WindowsModel(Model):
             f"the windows plugin learns from crops in class folders or from pictures with boxes, not from {found}"
         )
 
-    def _detect_loosely(self, image: UInt8Image) -> Tensor:
-        """Boxes (N, 4) of all that looks like an object to the present weights, for mining."""
+    def _find_loosely(self, image: UInt8Image) -> Tensor:
+        """Windows (N, 4) that look like an object to the present weights, best first: for mining."""
         loose = self.options.predict.model_copy(update={"threshold": _MINING_THRESHOLD, "heatmaps": False})
         tensor = torch.from_numpy(image).to(next(self.parameters()).device).permute(2, 0, 1)
-        (found,) = self._detect(tensor[None], loose)
+        (found,) = self._detect(tensor[None], loose, refine=False)
         return found.boxes
 
     def augment(self, images: Tensor) -> Tensor:
@@ -172,12 +172,12 @@ class WindowsModel(Model):
         found: dict[int, Detections] = {}
         for indices in _stacks(images):
             stack = torch.stack([images[index] for index in indices])
-            found |= zip(indices, self._detect(stack, self.options.predict), strict=True)
+            found |= zip(indices, self._detect(stack, self.options.predict, refine=self.options.refine), strict=True)
         return [found[index] for index in range(len(images))]
 
-    def _detect(self, stack: Tensor, options: PredictOptions) -> list[Detections]:
-        """Detections of pictures (N, 3, H, W) of one size."""
-        look, stride = self._look(options)
+    def _detect(self, stack: Tensor, options: PredictOptions, *, refine: bool) -> list[Detections]:
+        """Detections of pictures (N, 3, H, W) of one size, their boxes corrected or the windows as they are."""
+        look, stride = self.look(options)
         image_hw = (stack.shape[-2], stack.shape[-1])
         heatmaps = Heatmaps(len(stack), len(self.classes), image_hw, stack.device) if options.heatmaps else None
         candidates: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in stack]
@@ -189,7 +189,7 @@ class WindowsModel(Model):
             rows, columns = scores.shape[-2:]
             windows = window_boxes(rows, columns, stride, self.input.size_hw, level, device=stack.device)
             for index, picture in enumerate(candidates):
-                offsets = outputs[index, -_REFINEMENTS:] if self.options.refine else None
+                offsets = outputs[index, -_REFINEMENTS:] if refine else None
                 picture.append(_candidates(scores[index], windows, offsets, options.threshold))
         maps = heatmaps.maps.cpu() if heatmaps is not None else None
         return [
@@ -207,21 +207,24 @@ class WindowsModel(Model):
             aspects=options.aspects,
         )
 
-    def _look(self, options: PredictOptions) -> tuple[Look, int]:
+    def look(self, options: PredictOptions) -> tuple[Look, int]:
         """What turns levels, uint8 (N, 3, h, w), into outputs (N, K, rows, columns); and the stride of those."""
-        net = self._slid(options.fine)
-        ready = self._normalized
+        hw, ready = self.input.size_hw, self._normalized
         if options.mode == "conv":
-            return (lambda pictures: scores_by_convolution(net, pictures, normalize=ready)), net.stride
-        hw, stride = self.input.size_hw, net.stride
-        return (
-            lambda pictures: torch.stack(
-                [scores_by_crops(self.classifier, picture, stride, hw, normalize=ready) for picture in pictures]
-            )
-        ), stride
+            net = to_convolutional(self.classifier, hw, fine=options.fine)
 
-    def _slid(self, fine: int) -> WindowNet:
-        return to_convolutional(self.classifier, self.input.size_hw, fine=fine)
+            def slide(pictures: Tensor) -> Tensor:
+                most = max(1, STRIP_PIXELS // len(pictures))
+                return scores_by_convolution(net, pictures, normalize=ready, max_pixels=most)
+
+            return slide, net.stride
+        stride = max(1, self._stride // options.fine)
+
+        def cut_out(pictures: Tensor) -> Tensor:
+            each = [scores_by_crops(self.classifier, picture, stride, hw, normalize=ready) for picture in pictures]
+            return torch.stack(each)
+
+        return cut_out, stride
 
     def _normalized(self, images: Tensor) -> Tensor:
         return normalize(images, self.input)
@@ -235,71 +238,24 @@ class WindowsModel(Model):
     ) -> Detections:
         found, scores, labels = (torch.cat(parts) for parts in zip(*candidates, strict=True))
         found = boxes.clip_to_image(found, image_hw)
+        groups = labels if options.nms_among == "class" else torch.zeros_like(labels)
         match options.nms:
             case "hard":
-                kept = boxes.nms(found, scores, labels, iou_threshold=options.nms_iou)
+                kept = boxes.nms(found, scores, groups, iou_threshold=options.nms_iou)
                 found, scores, labels = found[kept], scores[kept], labels[kept]
             case "soft":
-                kept, scores = boxes.soft_nms(found, scores, labels, score_threshold=options.threshold)
+                kept, scores = boxes.soft_nms(found, scores, groups, score_threshold=options.threshold)
                 found, labels = found[kept], labels[kept]
             case "merge":
-                found, scores, labels = merge_windows(found, scores, labels, iou_threshold=options.nms_iou)
+                found, scores, labels = merge_windows(found, scores, labels, groups, iou_threshold=options.nms_iou)
         most = options.max_detections
         return Detections(found[:most], scores[:most], labels[:most], self.classes, heatmaps)
 
     def verify(self, image: Tensor) -> Mapping[str, Any]:
         """How far one convolutional pass differs from classifying crops, and how much faster it is."""
+        from cvtl_windows.verification import verify_convolution
+
         return verify_convolution(self, image)
-
-
-def verify_convolution(model: WindowsModel, image: Tensor) -> dict[str, Any]:
-    """Compare the two modes on the windows of a picture, on the level where the window has its own size.
-
-    Args:
-        model: in evaluation mode.
-        image: uint8 (3, H, W).
-
-    Returns:
-        Figures to print; differences are of class scores (probabilities).
-
-    Raises:
-        UsageError: the picture is smaller than the window.
-    """
-    height, width = model.input.size_hw
-    if image.shape[-2] < height or image.shape[-1] < width:
-        raise UsageError(
-            f"the picture is smaller than the window of {width} x {height} pixels", hint="Use a larger one"
-        )
-    scores, seconds = {}, {}
-    for mode in ("crops", "conv"):
-        look, stride = model._look(model.options.predict.model_copy(update={"mode": mode, "fine": 1}))
-        # The first pass pays for what the later ones find ready.
-        look(image[None, :, :height, :width])
-        start = perf_counter()
-        outputs = look(image[None])
-        seconds[mode] = perf_counter() - start
-        scores[mode] = outputs[:, : len(model.classes) + 1].softmax(dim=1)[:, :-1]
-    difference = (scores["conv"] - scores["crops"]).abs()
-    rows, columns = difference.shape[-2:]
-    agreeing = (scores["conv"].amax(1) >= 0.5) == (scores["crops"].amax(1) >= 0.5)
-    padded = [name for name, layer in model.classifier.named_modules() if _pads(layer)]
-    return {
-        "windows": f"{rows} x {columns} of {width} x {height} pixels, {stride} pixels apart",
-        "largest difference of scores": round(float(difference.max()), 6),
-        "mean difference of scores": round(float(difference.mean()), 6),
-        "windows on the same side of 0.5": f"{float(agreeing.float().mean()):.2%}",
-        "seconds by crops": round(seconds["crops"], 4),
-        "seconds by convolution": round(seconds["conv"], 4),
-        "speed-up": round(seconds["crops"] / seconds["conv"], 1),
-        "why they differ": f"{len(padded)} layers pad: crops see zeros beyond their edges, the picture does not"
-        if padded
-        else "no layer pads: they differ by rounding only",
-    }
-
-
-def _pads(layer: nn.Module) -> bool:
-    padding = getattr(layer, "padding", 0)
-    return padding != "valid" and any(padding if isinstance(padding, tuple) else (padding,))
 
 
 def _stacks(images: Sequence[Tensor]) -> Iterator[list[int]]:

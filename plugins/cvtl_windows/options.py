@@ -27,10 +27,13 @@ class PredictOptions(Options):
     threshold: float = Field(0.5, ge=0, le=1, description="windows that score less are no detections")
     nms: Literal["hard", "soft", "merge"] = Field(
         "hard",
-        description="overlapping windows of a class: hard keeps the best, soft lowers the others' scores, merge averages "
-        "those that agree",
+        description="overlapping windows: hard keeps the best, soft lowers the others' scores, merge "
+        "averages those that agree",
     )
-    nms_iou: float = Field(0.3, ge=0, le=1, description="IoU from which two windows of a class are one object")
+    nms_iou: float = Field(0.3, ge=0, le=1, description="IoU from which two windows are one object")
+    nms_among: Literal["class", "all"] = Field(
+        "class", description="whether only windows of one class compete for an object, or those of all classes"
+    )
     max_detections: int = Field(300, ge=1, description="most boxes for a picture")
     heatmaps: bool = Field(False, description="also give a map per class of how strongly it answers where")
 

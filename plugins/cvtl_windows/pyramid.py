@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cvtl.errors import UsageError
-from cvtl.preprocessing import resize_to
+from cvtl.preprocessing import LETTERBOX_GREY, resize_to
 
 STRIP_PIXELS = 4_000_000
-_PADDING_GREY = 114
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def level_image(
         for size, window in zip(level.size_hw, window_hw, strict=True)
     )
     resized = resize_to(image, level.size_hw, interpolation=interpolation)
-    return pad(resized, (0, missing_x, 0, missing_y), value=_PADDING_GREY)
+    return pad(resized, (0, missing_x, 0, missing_y), value=LETTERBOX_GREY)
 
 
 def strips(

@@ -207,5 +207,5 @@ def test_a_folder_that_holds_a_run_is_not_written_over(glow: Path, messy: Path, 
 
 def test_an_output_folder_that_cannot_be_made_is_named(glow: Path, messy: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="cannot write '.*file/out/run.json'"):
+    with pytest.raises(OutputError, match=r"cannot write '.*file/out/run\.json'"):
         cvtl.run([messy], glow, tmp_path / "file" / "out")

@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_picture
 
 import cvtl
 from cvtl.data import load_data
@@ -26,6 +25,7 @@ from cvtl.preprocessing import InputSpec, resize
 from cvtl.run_settings import RunSettings
 
 MakeFolder = Callable[[Path, int], Path]
+WritePicture = Callable[..., Path]
 
 NO_NETWORK = """
 import sys
@@ -65,7 +65,7 @@ print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     ids=lambda words: " ".join(words[:2]),
 )
 def test_nothing_is_looked_up_on_the_network(
-    glow: Path, tmp_path: Path, make_messy_folder: MakeFolder, words: list[str]
+    glow: Path, tmp_path: Path, make_messy_folder: MakeFolder, write_picture: WritePicture, words: list[str]
 ) -> None:
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(NO_NETWORK)
@@ -94,7 +94,7 @@ def test_the_network_guard_of_these_tests_does_catch_a_connection(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_however_many_inputs(glow: Path, tmp_path: Path) -> None:
+def test_memory_stays_flat_however_many_inputs(glow: Path, tmp_path: Path, write_picture: WritePicture) -> None:
     peaks = []
     for count in (2_000, 20_000):
         original = write_picture(tmp_path / "original.jpg", size_hw=(48, 64))
@@ -155,7 +155,7 @@ def test_pictures_are_upright_in_files_lists_and_training_alike(glow: Path, tmp_
     assert image[:, 35:, 0].max() < 60
 
 
-def test_training_and_prediction_share_one_resizer(tmp_path: Path) -> None:
+def test_training_and_prediction_share_one_resizer(tmp_path: Path, write_picture: WritePicture) -> None:
     from cvtl_windows.crops import CropSamples
 
     for name in ("background", "thing"):

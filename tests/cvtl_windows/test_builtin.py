@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from cvtl_datasets.scenes import CLASSES, digit_scenes
-from cvtl_windows.builtin import digit_weights
 
 from cvtl import weights
 from cvtl.evaluation.detection import evaluate_detector
+from cvtl_datasets.scenes import CLASSES, digit_scenes
+from cvtl_windows.builtin import digit_weights
 
 
 def test_they_are_small_and_say_what_they_are() -> None:

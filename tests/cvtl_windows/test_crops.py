@@ -5,6 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvtl.boxes import iou
+from cvtl.data import BoxesTarget, ClassTarget, Dataset, Sample
+from cvtl.errors import DataError
+from cvtl.preprocessing import InputSpec
 from cvtl_datasets.scenes import CLASSES, digit_scenes
 from cvtl_windows.crops import (
     BACKGROUND_IOU,
@@ -15,13 +22,6 @@ from cvtl_windows.crops import (
     object_classes,
     offsets_to_boxes,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-from cvtl.boxes import iou
-from cvtl.data import BoxesTarget, ClassTarget, Dataset, Sample
-from cvtl.errors import DataError
-from cvtl.preprocessing import InputSpec
 
 INPUT = InputSpec(size_hw=(16, 16))
 

@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cvtl_windows.crops import WindowTarget
-from cvtl_windows.model import WindowsModel
-from cvtl_windows.options import WindowsOptions
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +16,9 @@ from cvtl.data import ClassTarget, Dataset, Sample
 from cvtl.errors import DataError
 from cvtl.options import make_options
 from cvtl.results import Detections
+from cvtl_windows.crops import WindowTarget
+from cvtl_windows.model import WindowsModel
+from cvtl_windows.options import WindowsOptions
 
 SIDE = 32
 
@@ -51,7 +51,7 @@ def test_background_is_no_class_of_the_model() -> None:
 def test_a_window_as_large_as_the_object_finds_it(left: int, top: int, side: int) -> None:
     model = make_model({"mode": "crops", "min_object": side, "max_object": side})
     model.classifier = Brightness()  # type: ignore[assignment]
-    model._slid = lambda fine: type("Net", (), {"stride": 4})()  # type: ignore[method-assign, assignment, return-value]
+    model._stride = 4
     (found,) = model.predict([bright_square((120, 160), left, top, side)])
     assert isinstance(found, Detections)
     assert found.labels[:1].tolist() == [0]
@@ -115,7 +115,7 @@ def test_detections_are_thinned_out_and_limited(nms: str) -> None:
 def test_heatmaps_come_only_when_asked_for_and_are_highest_on_the_object() -> None:
     model = make_model({"mode": "crops", "min_object": 32, "max_object": 40, "scales_per_octave": 1})
     model.classifier = Brightness()  # type: ignore[assignment]
-    model._slid = lambda fine: type("Net", (), {"stride": 4})()  # type: ignore[method-assign, assignment, return-value]
+    model._stride = 4
     image = bright_square((96, 160), 104, 32, 32)
     (plain,) = model.predict([image])
     (asked,) = model.with_predict_options(heatmaps=True).predict([image])

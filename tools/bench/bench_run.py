@@ -1,7 +1,8 @@
 """`cvtl run` end to end against its network's forward passes alone: time and peak memory.
 
 Run: python tools/bench/bench_run.py [--pictures 300] [--pairs 2]. The run reads, decodes, resizes, predicts, thins out
-and writes rows; the forward passes see levels of the same sizes, decoded, resized and normalised beforehand. Both are timed inside a process of their own, behind their start-up, and take turns; the ratio counts.
+and writes rows; the forward passes see levels of the same sizes, decoded, resized and normalised beforehand. Both are
+timed inside a process of their own, behind their start-up, and take turns; the ratio counts.
 """
 
 from __future__ import annotations
