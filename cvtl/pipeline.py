@@ -6,10 +6,11 @@ and writes the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cvtl import weights as weights_file
 from cvtl.background import Behind, ahead
 from cvtl.devices import Predictor, Upload, Uploader, choose_device
-from cvtl.errors import CvtlError, OptionsError, TooManyFailuresError, UsageError
+from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresError, UsageError
 from cvtl.images import Decoded
 from cvtl.profiling import Profile
 from cvtl.results import Row
@@ -176,8 +177,10 @@ class _Run:
             raise
         finally:
             self.progress.finish()
-            self.folder.close()
-            self.folder.describe(state, **self.about)
+            # On a full disk this fails, too; what failed first is what the user has to know.
+            with contextlib.suppress(OutputError) if state != "done" else nullcontext():
+                self.folder.close()
+                self.folder.describe(state, **self.about)
 
     def _predict_all(self, items: Iterable[Item]) -> None:
         with (

@@ -128,7 +128,9 @@ class RunFolder:
             more: what else is worth keeping: command, versions, seconds.
         """
         description = {"state": state, "identity": self.identity, "counts": dict(sorted(self.counts.items())), **more}
-        write_atomically(self.path / DESCRIPTION_NAME, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        # File names may be any bytes; what is not Unicode becomes an escape sequence that JSON reads back.
+        write_atomically(self.path / DESCRIPTION_NAME, text.encode(errors="backslashreplace"))
 
     def close(self) -> None:
         """Close the rows; an empty run leaves an empty file."""

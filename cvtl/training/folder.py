@@ -164,7 +164,7 @@ class TrainRun:
             kept = f"; the weights of epoch {self.best['epoch']} are kept in '{self.weights}'" if self.history else ""
             raise TrainingError(
                 f"{name} became {value} in epoch {len(self.history) + 1}{kept}",
-                hint="Train anew with a smaller --learning_rate, or with --precision float32 if it was a lesser one",
+                hint="Train anew with a smaller --learning-rate, or with --precision float32 if it was a lesser one",
             )
 
     def restore(self, epochs: int | None = None) -> None:

@@ -265,7 +265,7 @@ def _explain(error: Exception, settings: TrainSettings, *, epoch: int) -> Traini
     if is_out_of_memory(error):
         return TrainingError(
             f"memory ran out in epoch {epoch} with {settings.batch_size} samples a batch",
-            hint="Train anew with a smaller --batch_size",
+            hint="Train anew with a smaller --batch-size",
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error) and "exited unexpectedly" in str(error):
         return TrainingError(

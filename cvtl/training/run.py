@@ -76,7 +76,7 @@ def train(
     """
     for data, name in ((train_data, "training"), (val_data, "validation")):
         if len(data) == 0:
-            raise DataError(f"the {name} data are empty", hint="Add pictures, or choose another --val_fraction")
+            raise DataError(f"the {name} data are empty", hint="Add pictures, or choose another --val-fraction")
     console = Console(stderr=True, quiet=quiet)
     run = TrainRun.open(
         Path(run_dir), model, train_data, val_data, settings, resume=resume, console=console, licence=licence

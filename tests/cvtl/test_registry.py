@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -62,45 +62,22 @@ BROKEN = {
 }
 
 
-def write_project(folder: Path, name: str, modules: dict[str, str], points: dict[str, str]) -> Path:
-    listed = "\n".join(f'{point} = "{value}"' for point, value in points.items())
-    packages = sorted({module.split("/")[0] for module in modules if "/" in module})
-    singles = [module for module in modules if "/" not in module]
-    folder.mkdir()
-    (folder / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-        f'[project]\nname = "{name}"\nversion = "1.2"\n[project.entry-points."cvtl.plugins"]\n{listed}\n'
-        f"[tool.setuptools]\npackages = {json.dumps(packages)}\npy-modules = {json.dumps(singles)}\n"
-    )
-    for module, source in modules.items():
-        (folder / f"{module}.py").parent.mkdir(exist_ok=True)
-        (folder / f"{module}.py").write_text(source)
-    return folder
+InstallPlugins = Callable[[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]], Path]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(install_plugins: InstallPlugins) -> Path:
     """A folder with four installed distributions: a good one, one of broken plugins, and two that share a name."""
-    top = tmp_path_factory.mktemp("plugins")
     pose = {"cvtl_pose/__init__": spec("pose"), "cvtl_pose/options": OPTIONS, "cvtl_pose/model": MODEL}
-    projects = [
-        write_project(top / "pose", "cvtl-pose", pose, {"pose": "cvtl_pose:plugin"}),
-        write_project(
-            top / "broken",
-            "cvtl-broken",
-            {f"broken_{name}": source for name, (source, _) in BROKEN.items()},
-            {name: f"broken_{name}:plugin" for name in BROKEN},
-        ),
-        *(
-            write_project(top / twin, f"cvtl-{twin}", {f"cvtl_{twin}": spec("twin")}, {"twin": f"cvtl_{twin}:plugin"})
-            for twin in ("castor", "pollux")
-        ),
-    ]
-    target = top / "site"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index", "--no-deps"]
-    command = [*pip, "--no-build-isolation", "--target", str(target), *map(str, projects)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return target
+    broken = {f"broken_{name}": source for name, (source, _) in BROKEN.items()}
+    return install_plugins(
+        {
+            "cvtl-pose": (pose, {"pose": "cvtl_pose:plugin"}),
+            "cvtl-broken": (broken, {name: f"broken_{name}:plugin" for name in BROKEN}),
+            "cvtl-castor": ({"cvtl_castor": spec("twin")}, {"twin": "cvtl_castor:plugin"}),
+            "cvtl-pollux": ({"cvtl_pollux": spec("twin")}, {"twin": "cvtl_pollux:plugin"}),
+        }
+    )
 
 
 Ask = Callable[..., Any]

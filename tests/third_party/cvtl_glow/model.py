@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from cvtl_glow.options import GlowOptions
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +14,7 @@ from cvtl.data import Dataset
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, normalize, resize
 from cvtl.results import Detections, Result
+from cvtl_glow.options import GlowOptions
 
 
 class GlowModel(Model):

@@ -1,0 +1,92 @@
+"""How a run shows that it gets on: a bar on a terminal, plain lines elsewhere, nothing if asked."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from cvtl.cli.terminal import terminal
+from cvtl.pipeline import Progress
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def choose_progress(total: int | None, *, quiet: bool) -> Progress:
+    """The kind of progress that fits where the command runs.
+
+    Args:
+        total: inputs in all, if known.
+        quiet: show nothing.
+    """
+    if quiet:
+        return Progress()
+    return BarProgress(total) if sys.stderr.isatty() else LineProgress(total)
+
+
+class BarProgress(Progress):
+    """A bar with pictures a second."""
+
+    def __init__(self, total: int | None) -> None:
+        self._bar = Bar(
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} img/s"),
+            TimeRemainingColumn(),
+            console=terminal(stderr=True),
+        )
+        self._task = self._bar.add_task("", total=total, rate="-")
+        self._clock = Rate()
+
+    def start(self, done: int) -> None:
+        """Show the bar, `done` inputs filled in."""
+        self._bar.start()
+        self._bar.advance(self._task, done)
+        self._clock = Rate()
+
+    def advance(self, count: int) -> None:
+        """Move on by `count` inputs."""
+        self._bar.update(self._task, advance=count, rate=f"{self._clock.after(count):.1f}")
+
+    def finish(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.stop()
+
+
+class LineProgress(Progress):
+    """A line every ten seconds, for logs."""
+
+    def __init__(self, total: int | None) -> None:
+        self._of = f"/{total}" if total is not None else ""
+        self._done = 0
+        self._clock = Rate()
+        self._last = perf_counter()
+
+    def start(self, done: int) -> None:
+        """Count from `done` inputs on."""
+        self._done = done
+        self._clock = Rate()
+
+    def advance(self, count: int) -> None:
+        """Print a line if the last one is long ago."""
+        self._done += count
+        rate = self._clock.after(count)
+        if perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = perf_counter()
+            sys.stderr.write(f"{self._done}{self._of} pictures, {rate:.1f} img/s\n")
+
+
+class Rate:
+    """Pictures a second since it was made."""
+
+    def __init__(self) -> None:
+        self._start = perf_counter()
+        self._count = 0
+
+    def after(self, count: int) -> float:
+        """The rate when `count` more are done."""
+        self._count += count
+        return self._count / max(perf_counter() - self._start, 1e-9)

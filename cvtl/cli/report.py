@@ -1,0 +1,128 @@
+"""What `cvtl run` says when it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cvtl.cli.terminal import print_json, printable, table, terminal
+from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, ROWS_NAME
+
+if TYPE_CHECKING:
+    from cvtl.pipeline import RunReport
+
+_MOST_INPUTS_LISTED = 10
+_MOST_RESULTS_LISTED = 20
+_MOST_BAD_LISTED = 5
+_BOX = "box (x1 y1 x2 y2)"
+_HEADINGS = {
+    "labels": "label",
+    "scores": "score",
+    "boxes": _BOX,
+    "box": _BOX,
+    "points": "point (x y)",
+    "count": "points",
+    "picture": "painted",
+}
+
+
+def print_report(report: RunReport, *, task: str, as_json: bool, profile: bool) -> None:
+    """Print the summary: as JSON on standard output, or as text with the results of a small run."""
+    if as_json:
+        print_json(_summary(report, task, profile=profile))
+        return
+    console = terminal()
+    if report.inputs <= _MOST_INPUTS_LISTED and report.counts.get("ok"):
+        console.print(result_table([row for row in _rows(report) if row["status"] == "ok"]))
+    _print_bad(report, console)
+    if profile:
+        _print_profile(report, console)
+    console.print(_counts(report))
+    for name, path in (("rows", ROWS_NAME), ("pictures", PICTURES_FOLDER), ("heat maps", HEATMAPS_FOLDER)):
+        if (report.out / path).exists():
+            console.print(printable(f"{name}: {report.out / path}"), soft_wrap=True)
+
+
+def result_table(rows: list[dict[str, Any]]) -> Table:
+    """The results of some rows, the best ones of each picture."""
+    found = [(row, _lines(row["result"])) for row in rows]
+    columns = list(dict.fromkeys(name for _, lines in found for line in lines for name in line))
+    made = table("picture", *(_HEADINGS.get(name, name) for name in columns))
+    for row, lines in found:
+        picture = f"{printable(row['source'])} ({row['width']} x {row['height']})"
+        if not lines:
+            made.add_row(picture, "nothing found")
+        for line in lines[:_MOST_RESULTS_LISTED]:
+            made.add_row(picture, *(_cell(line[name]) for name in columns))
+            picture = ""
+        if len(lines) > _MOST_RESULTS_LISTED:
+            made.add_row("", f"{len(lines) - _MOST_RESULTS_LISTED} more")
+    return made
+
+
+def _lines(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """A result as lines of a table, whatever the task."""
+    if "instances" in result:
+        return [{"box": each["box"], "count": len(each["points"])} for each in result["instances"]]
+    names = [name for name in ("labels", "scores", "boxes", "points") if name in result]
+    if not names:
+        return [result]
+    return [dict(zip(names, entry, strict=True)) for entry in zip(*(result[name] for name in names), strict=True)]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(f"{each:6.1f}" for each in value)
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
+
+
+def _print_bad(report: RunReport, console: Console) -> None:
+    if not report.bad:
+        return
+    bad = (row for row in _rows(report) if row["status"] != "ok")
+    for row in islice(bad, _MOST_BAD_LISTED):
+        console.print(printable(f"{row['status']}: {row['source']}: {row['error']}"), style="yellow", soft_wrap=True)
+    if report.bad > _MOST_BAD_LISTED:
+        console.print(f"... and {report.bad - _MOST_BAD_LISTED} more bad inputs: see the rows", style="yellow")
+
+
+def _print_profile(report: RunReport, console: Console) -> None:
+    stages = table("stage", "seconds", "of the run", title="where the time went (stages overlap)")
+    for stage, seconds in report.profile.table():
+        stages.add_row(stage, f"{seconds:.2f}", f"{seconds / max(report.seconds, 1e-9):.0%}")
+    stages.add_row("the whole run", f"{report.seconds:.2f}", "100%")
+    console.print(stages)
+    console.print(f"bound by {report.profile.bound()}", soft_wrap=True)
+
+
+def _counts(report: RunReport) -> str:
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(report.counts.items()))
+    resumed = f" ({report.resumed} of them from before)" if report.resumed else ""
+    rate = (report.inputs - report.resumed) / max(report.seconds, 1e-9)
+    return f"{report.inputs} input{'s' * (report.inputs != 1)}{resumed}: {counts}; {rate:.1f} img/s"
+
+
+def _summary(report: RunReport, task: str, *, profile: bool) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "task": task,
+        "out": str(report.out),
+        "inputs": report.inputs,
+        "counts": dict(sorted(report.counts.items())),
+        "resumed": report.resumed,
+        "seconds": round(report.seconds, 3),
+    }
+    if profile:
+        stages = {stage: round(seconds, 3) for stage, seconds in report.profile.table()}
+        summary["profile"] = {"seconds": stages, "bound": report.profile.bound()}
+    return summary
+
+
+def _rows(report: RunReport) -> Iterator[dict[str, Any]]:
+    with open(report.out / ROWS_NAME, encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
