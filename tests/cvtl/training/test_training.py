@@ -285,7 +285,7 @@ def test_a_training_leaves_the_process_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_the_best_weights_are_kept(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"train_loss became nan in epoch 3; .*epoch 2 .*smaller --learning_rate"):
+    with pytest.raises(TrainingError, match=r"train_loss became nan in epoch 3; .*epoch 2 .*smaller --learning-rate"):
         train_tiny(tmp_path / "run", epochs=5, options={"nan_from_epoch": 2})
     assert len(read_metrics(tmp_path / "run")) == 2
     assert weights.load(tmp_path / "run/best.safetensors").head.weight.isfinite().all()
