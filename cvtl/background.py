@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 _END = object()
 _POLL_SECONDS = 0.1
+_PATIENCE_SECONDS = 2.0
 
 
 @contextmanager
@@ -57,7 +58,8 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[Iterator[T]]:
         yield drain()
     finally:
         stop.set()
-        thread.join()
+        # It may be waiting for a line of standard input that never comes.
+        thread.join(_PATIENCE_SECONDS)
 
 
 class Behind(Generic[T]):
@@ -82,9 +84,20 @@ class Behind(Generic[T]):
 
     def close(self) -> None:
         """Wait until everything that was handed over is done."""
+        self._finish()
+        self._raise()
+
+    def __enter__(self) -> Behind[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._finish()
+        if error is None:
+            self._raise()
+
+    def _finish(self) -> None:
         self._waiting.put(_END)
         self._thread.join()
-        self._raise()
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not _END:

@@ -45,6 +45,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def mixed_precision(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """The context to compute in: autocast for the half precisions, nothing for float32."""
+    if precision == "float32" and device.type == "cuda":
+        # Otherwise convolutions round their inputs to TF32, with ten bits.
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, precision))
@@ -122,14 +125,20 @@ class Predictor:
             piece = images[len(outcomes) : len(outcomes) + size]
             try:
                 outcomes.extend(self._forward(piece))
+            except (UsageError, torch.AcceleratorError):
+                # Options that do not fit, or a device that answers nothing any more: no picture's fault.
+                raise
             except Exception as error:
-                if size == 1:
-                    outcomes.append(error)
-                elif is_out_of_memory(error):
-                    self.largest_batch = size // 2
-                    # The traceback keeps the failed pass's tensors alive until it is dropped.
-                    error.__traceback__ = None
+                # The traceback keeps the failed pass's tensors alive until it is dropped.
+                error.__traceback__ = None
+                if is_out_of_memory(error):
                     free_memory()
+                    if size == 1:
+                        outcomes.append(MemoryError("it does not fit the memory"))
+                    else:
+                        self.largest_batch = size // 2
+                elif size == 1:
+                    outcomes.append(error)
                 else:
                     for image in piece:
                         outcomes.extend(self.predict([image]))

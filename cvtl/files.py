@@ -21,7 +21,8 @@ def write_atomically(path: str | Path, content: bytes | str) -> Path:
         'hello'
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Not longer than the name itself may be.
+    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as stream:

@@ -10,7 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from cvtl.devices import Predictor, Upload, Uploader, choose_device
 from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresError, UsageError
 from cvtl.images import Decoded
 from cvtl.profiling import Profile
-from cvtl.results import Row
+from cvtl.results import Picture, Row
 from cvtl.run_folder import RunFolder
 from cvtl.run_settings import RunSettings
 from cvtl.sources import Item, open_sources
@@ -103,6 +103,7 @@ def run(
     predict: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    command: str = "",
 ) -> RunReport:
     """Run a model over pictures and write one row for each of them.
 
@@ -115,6 +116,7 @@ def run(
         predict: changes to the plugin's prediction options.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
+        command: is written into run.json.
 
     Raises:
         CvtlError: anything a user can cause; bad pictures are rows, not errors.
@@ -134,22 +136,20 @@ def run(
         "device": device.type,
         **settings.identity(),
     }
-    folder = _earlier_run(Path(out), identity, inputs, settings) if resume else None
+    about = {"command": command, "weights_file": str(weights), "versions": weights_file.library_versions()}
+    folder = _earlier_run(Path(out), identity, inputs, settings, about) if resume else None
     items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
-    folder = folder or RunFolder.create(Path(out), identity)
-    return _Run(model, folder, settings, progress or Progress(), {"weights_file": str(weights)}).over(items)
+    folder = folder or RunFolder.create(Path(out), identity, about)
+    return _Run(model, folder, settings, progress or Progress()).over(items)
 
 
 class _Run:
     """One run's moving parts."""
 
-    def __init__(
-        self, model: Model, folder: RunFolder, settings: RunSettings, progress: Progress, about: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, model: Model, folder: RunFolder, settings: RunSettings, progress: Progress) -> None:
         self.folder = folder
         self.settings = settings
         self.progress = progress
-        self.about = {**about, "versions": weights_file.library_versions()}
         self.profile = Profile()
         self.task = str(folder.identity["task"])
         self.predictor = Predictor(model, settings.precision)
@@ -180,12 +180,12 @@ class _Run:
             # On a full disk this fails, too; what failed first is what the user has to know.
             with contextlib.suppress(OutputError) if state != "done" else nullcontext():
                 self.folder.close()
-                self.folder.describe(state, **self.about)
+                self.folder.describe(state)
 
     def _predict_all(self, items: Iterable[Item]) -> None:
         with (
             ThreadPoolExecutor(self.settings.readers, "cvtl-decode") as pool,
-            closing(Behind(self._write, depth=1)) as writer,
+            Behind(self._write, depth=1) as writer,
             ahead(self._blocks(items, pool), depth=1) as blocks,
         ):
             for block in _timed(blocks, self.profile, "wait for pictures"):
@@ -235,7 +235,8 @@ class _Run:
             task=self.task,
             result=None if result is None else result.to_dict(),
         )
-        return Outcome(row, decoded.image, result)
+        drawn = self.settings.save_images or self.settings.save_heatmaps or isinstance(result, Picture)
+        return Outcome(row, decoded.image if drawn else None, result if drawn else None)
 
     def _write(self, outcomes: list[Outcome]) -> None:
         with self.profile.measure("write"):
@@ -250,11 +251,11 @@ class _Run:
 
 
 def _earlier_run(
-    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], settings: RunSettings
+    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], settings: RunSettings, about: Mapping[str, Any]
 ) -> RunFolder | None:
     if any(not isinstance(each, (str, Path)) or str(each) == "-" for each in inputs):
         raise UsageError("a run over standard input or arrays cannot go on", hint="Give files, folders or a list file")
-    return RunFolder.resume(out, identity, block=settings.batch_size)
+    return RunFolder.resume(out, identity, block=settings.batch_size, about=about)
 
 
 def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:

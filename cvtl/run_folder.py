@@ -31,6 +31,7 @@ class RunFolder:
         kept: rows of an earlier, interrupted run that stay.
         counts: rows per status, kept ones included.
         finished: whether the earlier run had come to its end.
+        about: what else run.json says: the command, the versions.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class RunFolder:
     kept: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     finished: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
     _stream: IO[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -46,7 +48,7 @@ class RunFolder:
         return self.path / ROWS_NAME
 
     @classmethod
-    def create(cls, path: Path, identity: Mapping[str, Any]) -> RunFolder:
+    def create(cls, path: Path, identity: Mapping[str, Any], about: Mapping[str, Any] | None = None) -> RunFolder:
         """Start a run in a folder that holds none.
 
         Raises:
@@ -57,18 +59,22 @@ class RunFolder:
                 f"'{path}' already holds a run",
                 hint="Choose another folder with --out, or go on with an interrupted run with --resume",
             )
-        folder = cls(path, dict(identity))
+        folder = cls(path, dict(identity), about=dict(about or {}))
         folder.describe("running")
+        folder.close()
         return folder
 
     @classmethod
-    def resume(cls, path: Path, identity: Mapping[str, Any], *, block: int) -> RunFolder | None:
+    def resume(
+        cls, path: Path, identity: Mapping[str, Any], *, block: int, about: Mapping[str, Any] | None = None
+    ) -> RunFolder | None:
         """Go on with the run in a folder; whole blocks of rows are kept, so that batches fall as they would have.
 
         Args:
             path: the folder.
             identity: must equal the earlier run's.
             block: rows per block.
+            about: what else to write down of the run.
 
         Returns:
             The run; None where the folder holds none.
@@ -91,8 +97,12 @@ class RunFolder:
                 f"the run in '{path}' cannot go on with this command: {difference}",
                 hint="Repeat the first command with --resume, or choose another folder with --out",
             )
-        folder = cls(path, dict(identity), finished=description["state"] == "done")
-        folder._keep(block=None if folder.finished else block)
+        folder = cls(path, dict(identity), about=dict(about or {}))
+        done = description["state"] == "done"
+        folder._keep(block=1 if done else block)
+        folder.finished = done and folder.counts == Counter(description.get("counts"))
+        if done and not folder.finished:
+            folder._keep(block=block)
         return folder
 
     def kept_sources(self) -> Iterator[tuple[str, int | None]]:
@@ -120,45 +130,55 @@ class RunFolder:
             raise output_error(self.rows_path, error) from error
         self.counts.update(status for status, _ in lines)
 
-    def describe(self, state: str, **more: Any) -> None:
+    def describe(self, state: str) -> None:
         """Write `run.json`.
 
         Args:
             state: `running`, `done`, `interrupted` or `failed`.
-            more: what else is worth keeping: command, versions, seconds.
         """
-        description = {"state": state, "identity": self.identity, "counts": dict(sorted(self.counts.items())), **more}
+        counts = dict(sorted(self.counts.items()))
+        description = {"state": state, "identity": self.identity, "counts": counts, **self.about}
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         # File names may be any bytes; what is not Unicode becomes an escape sequence that JSON reads back.
         write_atomically(self.path / DESCRIPTION_NAME, text.encode(errors="backslashreplace"))
 
     def close(self) -> None:
         """Close the rows; an empty run leaves an empty file."""
-        if self._stream is None:
-            self.rows_path.touch()
-        else:
-            self._stream.close()
+        try:
+            if self._stream is None:
+                self.rows_path.touch()
+            else:
+                self._stream.close()
+        except OSError as error:
+            raise output_error(self.rows_path, error) from error
+        finally:
             self._stream = None
 
-    def _keep(self, block: int | None) -> None:
-        """Cut the rows back to whole blocks (or only to whole lines), and count what stays."""
+    def _keep(self, block: int) -> None:
+        """Cut the rows back to whole blocks, and count what stays."""
+        self.kept, self.counts = 0, Counter()
         if not self.rows_path.exists():
             return
-        ends = [0]
-        statuses: list[str] = []
+        end = kept_end = 0
+        waiting: list[str] = []
         with open(self.rows_path, "rb") as stream:
             for line in stream:
-                if not line.endswith(b"\n"):
+                status = _status_of(line)
+                if status is None:
                     break
-                try:
-                    statuses.append(json.loads(line)["status"])
-                except (ValueError, KeyError, TypeError):
-                    break
-                ends.append(ends[-1] + len(line))
-        self.kept = len(statuses) if block is None else len(statuses) // block * block
-        self.counts = Counter(statuses[: self.kept])
-        if self.rows_path.stat().st_size > ends[self.kept]:
-            os.truncate(self.rows_path, ends[self.kept])
+                end += len(line)
+                waiting.append(status)
+                if len(waiting) == block:
+                    self.counts.update(waiting)
+                    self.kept, kept_end = self.kept + block, end
+                    waiting.clear()
+        if self.rows_path.stat().st_size > kept_end:
+            os.truncate(self.rows_path, kept_end)
+
+
+def is_run_folder(path: str) -> bool:
+    """Whether a folder was written by a run: what it holds is output, and no input of another run."""
+    return all(os.path.exists(os.path.join(path, name)) for name in (DESCRIPTION_NAME, ROWS_NAME))
 
 
 def next_free_folder(parent: Path, name: str) -> Path:
@@ -185,6 +205,14 @@ def _write_whole(stream: IO[bytes], content: bytes) -> None:
         with contextlib.suppress(OSError):
             stream.truncate(start)
         raise
+
+
+def _status_of(line: bytes) -> str | None:
+    """The status in a whole row; None for what a kill has left of one."""
+    try:
+        return str(json.loads(line)["status"]) if line.endswith(b"\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _read_description(path: Path) -> dict[str, Any] | None:

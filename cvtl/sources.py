@@ -7,9 +7,9 @@ folder by name; in archives and lists as stored.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from cvtl.archives import is_archive, is_zip, members
 from cvtl.data import UInt8Image
 from cvtl.errors import SourceError
 from cvtl.images import Decoded, cannot_open, decode, of_array
+from cvtl.run_folder import is_run_folder
 from cvtl.run_settings import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Item:
                 content = self.read()
         except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
             return cannot_open(error)
+        except MemoryError:
+            return cannot_open(OSError(errno.ENOMEM, "the file is larger than the memory"))
         with profile.measure("decode") if profile else nullcontext():
             return decode(content, max_pixels=max_pixels)
 
@@ -103,7 +106,8 @@ def open_sources(
         An item for each picture. Names are relative to the input, or with several inputs to the deepest folder that
         holds them all, so that equal names mean the same picture. Paths in lists keep the form they have there.
         Bytes that are not UTF-8 are written in hexadecimal. What a list names but is not there, and a folder or
-        archive that turns out to be closed or damaged on the way, is an item that cannot be loaded.
+        archive that turns out to be closed or damaged on the way, is an item that cannot be loaded. Folders that a
+        run has written are passed over.
 
     Raises:
         SourceError: an input does not exist or holds no pictures; at once, but for `-` and for include and exclude.
@@ -177,7 +181,8 @@ def _array_source(image: UInt8Image, index: int) -> _Source:
 def _path_source(path: str, stdin: Iterable[bytes] | None) -> _Source:
     line_hint = "Write one path on each line"
     if path == STDIN:
-        lines = sys.stdin.buffer if stdin is None else stdin
+        # A stream of its own: a thread that waits for a line in sys.stdin would hold up the end of the process.
+        lines = open(0, "rb", closefd=False) if stdin is None else stdin  # noqa: SIM115
         items = partial(_listed, lines, "")
         return _Source("standard input", items, os.getcwd(), line_hint, can_peek=False, can_count=False)
     if os.path.isdir(path):
@@ -303,7 +308,8 @@ def _walk(root: str, pattern: Sequence[str] = ()) -> Iterator[Item]:
             except OSError as error:
                 yield Item(name, partial(_raise, error))
                 continue
-            if inner.identity not in [outer.identity for outer in inside]:  # else a link leads round in a circle
+            circular = inner.identity in [outer.identity for outer in inside]
+            if not circular and not is_run_folder(entry.path):
                 inside.append(inner)
         elif len(pattern) in matched and _names_picture(name) and _is_file(entry):
             yield _file(name, entry.path)

@@ -47,6 +47,8 @@ options:
   -h, --help   show this and stop
   --version    show the version and stop
   --debug      with any verb: show where in the code an error came from
+  --offline    with any verb: download nothing; what is missing is an error
+               that says where to put it
 """
 
 
@@ -67,7 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = _dispatch([word for word in arguments if word != "--debug"])
+        if "--offline" in arguments:
+            from cvtl.download import OFFLINE_VARIABLE
+
+            os.environ[OFFLINE_VARIABLE] = "1"
+        code = _dispatch([word for word in arguments if word not in ("--debug", "--offline")])
         sys.stdout.flush()
         return code
     except CvtlError as error:

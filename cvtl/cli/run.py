@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,4 +178,5 @@ def _run(task: str, weights: Path, out: Path, options: dict[str, Any]) -> RunRep
         predict=options.get("predict"),
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),
+        command=shlex.join(["cvtl", *sys.argv[1:]]),
     )

@@ -91,8 +91,9 @@ class TrainRun:
         if any((folder / name).exists() for name in _RESULTS):
             run._go_on(resume=resume)
         if not run.finished:
-            for partial in folder.glob(".*.partial"):
-                partial.unlink()
+            for name in (CONFIG_NAME, *_RESULTS):
+                for partial in folder.glob(f".{name}.*.partial"):
+                    partial.unlink()
             write_atomically(folder / CONFIG_NAME, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         return run
 

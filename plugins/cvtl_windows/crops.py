@@ -121,6 +121,7 @@ class CutWindows(Sequence[tuple[Tensor, WindowTarget]]):
     ) -> None:
         self.input = input
         self._label_of = {index: _label(name, classes) for index, name in enumerate(data.classes)}
+        self._background = len(classes)
         self._windows: list[Tensor] = []
         self._targets: list[WindowTarget] = []
         order = np.random.default_rng([*seed, len(data)]).permutation(len(data))
@@ -146,16 +147,15 @@ class CutWindows(Sequence[tuple[Tensor, WindowTarget]]):
         self, image: Tensor, target: BoxesTarget, rng: np.random.Generator, count: int, aspects: Sequence[float]
     ) -> None:
         for box, label, crowd in zip(target.boxes, target.labels, target.crowd, strict=True):
-            if crowd:
+            if crowd or self._label_of[int(label)] == self._background:
                 continue
             for window in _windows_round(box, rng, count, aspects):
                 offset = boxes_to_offsets(torch.from_numpy(box)[None], window[None])[0]
                 self._add(image, window, WindowTarget(self._label_of[int(label)], tuple(offset.tolist())))
 
     def _cut_background(self, image: Tensor, windows: Tensor) -> None:
-        background = max(self._label_of.values(), default=-1) + 1
         for window in windows:
-            self._add(image, window, WindowTarget(background))
+            self._add(image, window, WindowTarget(self._background))
 
     def _add(self, image: Tensor, window: Tensor, target: WindowTarget) -> None:
         self._windows.append(resize(cut(image, window), self.input))

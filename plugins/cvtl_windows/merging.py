@@ -48,7 +48,7 @@ def merge_windows(
     while len(rest):
         best = (agrees * scores[rest]).sum(dim=1).argmax()
         members = rest[agrees[best]]
-        weights = scores[members] / scores[members].sum()
+        weights = scores[members] / scores[members].sum().clamp(min=1e-9)
         box = (boxes[members] * weights[:, None]).sum(dim=0)
         merged.append((box, scores[members].max(), labels[members[0]]))
         lies_on_it = _share_of_smaller(box[None], boxes[rest])[0] >= iou_threshold

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from cvtl import backbones, boxes
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, UInt8Image
-from cvtl.errors import DataError
+from cvtl.errors import DataError, UsageError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, normalize
 from cvtl.results import Detections, Result
@@ -51,9 +51,15 @@ class WindowsModel(Model):
     plugin: ClassVar[str] = "windows"
     options: WindowsOptions
 
-    def __init__(self, options: WindowsOptions, classes: Sequence[str], input: InputSpec) -> None:
+    def __init__(
+        self,
+        options: WindowsOptions,
+        classes: Sequence[str],
+        input: InputSpec,
+        backbone: backbones.Backbone | None = None,
+    ) -> None:
         super().__init__(options, classes, input)
-        self._build(backbones.load(options.backbone, cut=options.cut))
+        self._build(backbone or backbones.load(options.backbone, cut=options.cut))
 
     @classmethod
     def initialize(cls, options: WindowsOptions, classes: Sequence[str]) -> Self:  # type: ignore[override]
@@ -61,10 +67,8 @@ class WindowsModel(Model):
         backbone = backbones.load(options.backbone, options.backbone_weights, cut=options.cut)
         native = backbone.input
         side = options.window or min(*native.size_hw, _LARGEST_DEFAULT_WINDOW)
-        input = InputSpec(size_hw=(side, side), resize="stretch", mean=native.mean, std=native.std)
-        model = cls(options, object_classes(classes, options.background), input)
-        model._build(backbone)
-        return model
+        input = native.model_copy(update={"size_hw": (side, side), "resize": "stretch"})
+        return cls(options, object_classes(classes, options.background), input, backbone)
 
     def _build(self, backbone: backbones.Backbone) -> None:
         """The classifier over a backbone: pooling, dense layers, outputs."""
@@ -182,15 +186,18 @@ class WindowsModel(Model):
         heatmaps = Heatmaps(len(stack), len(self.classes), image_hw, stack.device) if options.heatmaps else None
         candidates: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in stack]
         for level in self._levels(image_hw, options):
-            outputs = look(level_image(stack, level, self.input.size_hw, stride)).float()
+            picture = level_image(stack, level, self.input.size_hw, stride, interpolation=self.input.interpolation)
+            outputs = look(picture).float()
+            if not bool(outputs.isfinite().all()):
+                raise ValueError("the network's outputs are not finite")
             scores = outputs[:, : len(self.classes) + 1].softmax(dim=1)[:, :-1]
             if heatmaps is not None:
                 heatmaps.add(scores, stride, self.input.size_hw, level)
             rows, columns = scores.shape[-2:]
             windows = window_boxes(rows, columns, stride, self.input.size_hw, level, device=stack.device)
-            for index, picture in enumerate(candidates):
+            for index, found in enumerate(candidates):
                 offsets = outputs[index, -_REFINEMENTS:] if refine else None
-                picture.append(_candidates(scores[index], windows, offsets, options.threshold))
+                found.append(_candidates(scores[index], windows, offsets, options.threshold))
         maps = heatmaps.maps.cpu() if heatmaps is not None else None
         return [
             self._thin_out(picture, image_hw, options, None if maps is None else maps[index])
@@ -214,11 +221,16 @@ class WindowsModel(Model):
             net = to_convolutional(self.classifier, hw, fine=options.fine)
 
             def slide(pictures: Tensor) -> Tensor:
-                most = max(1, STRIP_PIXELS // len(pictures))
-                return scores_by_convolution(net, pictures, normalize=ready, max_pixels=most)
+                # How a picture is cut into strips must not depend on what else is in the batch.
+                most = max(1, STRIP_PIXELS // (pictures.shape[-2] * pictures.shape[-1]))
+                return torch.cat(
+                    [scores_by_convolution(net, part, normalize=ready) for part in torch.split(pictures, most)]
+                )
 
             return slide, net.stride
-        stride = max(1, self._stride // options.fine)
+        if self._stride % options.fine:
+            raise UsageError(f"fine={options.fine} does not divide the network's stride of {self._stride}")
+        stride = self._stride // options.fine
 
         def cut_out(pictures: Tensor) -> Tensor:
             each = [scores_by_crops(self.classifier, picture, stride, hw, normalize=ready) for picture in pictures]
@@ -238,6 +250,9 @@ class WindowsModel(Model):
     ) -> Detections:
         found, scores, labels = (torch.cat(parts) for parts in zip(*candidates, strict=True))
         found = boxes.clip_to_image(found, image_hw)
+        # A correction may lead wholly out of the picture.
+        inside = boxes.area(found) > 0
+        found, scores, labels = found[inside], scores[inside], labels[inside]
         groups = labels if options.nms_among == "class" else torch.zeros_like(labels)
         match options.nms:
             case "hard":

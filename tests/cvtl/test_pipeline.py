@@ -209,3 +209,23 @@ def test_an_output_folder_that_cannot_be_made_is_named(glow: Path, messy: Path, 
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"cannot write '.*file/out/run\.json'"):
         cvtl.run([messy], glow, tmp_path / "file" / "out")
+
+
+def test_what_a_run_has_written_is_no_input_of_the_next(glow: Path, messy: Path) -> None:
+    settings = RunSettings(save_images=True)
+    first = cvtl.run([messy], glow, messy / "runs" / "one", settings=settings)
+    second = cvtl.run([messy], glow, messy / "runs" / "two", settings=settings)
+    assert first.inputs == second.inputs == 43
+    assert cvtl.run([messy], glow, messy / "runs" / "one", settings=settings, resume=True).inputs == 43
+
+
+def test_options_that_do_not_fit_the_network_end_the_run_and_blame_no_picture(tmp_path: Path, messy: Path) -> None:
+    from cvtl_windows.builtin import digit_weights
+
+    with pytest.raises(UsageError, match="fine=3 does not divide the network's stride of 4"):
+        cvtl.run([messy], digit_weights(), tmp_path / "out", predict={"fine": 3})
+
+
+def test_run_json_keeps_the_command(glow: Path, messy: Path, tmp_path: Path) -> None:
+    cvtl.run([messy], glow, tmp_path / "out", command="cvtl run detect x")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["command"] == "cvtl run detect x"

@@ -68,6 +68,27 @@ def test_resuming_a_finished_run_changes_nothing(glow: Path, messy: Path, whole:
     assert (tmp_path / "whole" / "rows.jsonl").stat().st_mtime_ns == before
 
 
+def test_a_finished_run_that_has_lost_rows_is_completed(glow: Path, messy: Path, whole: bytes, tmp_path: Path) -> None:
+    rows = tmp_path / "whole" / "rows.jsonl"
+    rows.write_bytes(whole[:1500])
+    assert cvtl.run([messy], glow, tmp_path / "whole", settings=SETTINGS, resume=True).inputs == 23
+    assert rows.read_bytes() == whole
+
+
+def test_a_run_over_an_open_pipe_ends_when_it_is_told_to(glow: Path, tmp_path: Path) -> None:
+    words = ["run", "detect", "-", "--weights", str(glow), "--out", str(tmp_path / "out"), "--batch_size", "1"]
+    command = [sys.executable, "-m", "cvtl.cli.main", *words]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    # Two blocks are drawn ahead of the one that is written.
+    process.stdin.write(b"nowhere.jpg\n" * 6)
+    process.stdin.flush()
+    wait_for_rows(tmp_path / "out", process, 1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    process.stdin.close()
+
+
 def test_resuming_where_nothing_is_starts_a_run(glow: Path, messy: Path, whole: bytes, tmp_path: Path) -> None:
     cvtl.run([messy], glow, tmp_path / "new", settings=SETTINGS, resume=True)
     assert (tmp_path / "new" / "rows.jsonl").read_bytes() == whole

@@ -21,5 +21,6 @@ def test_they_are_small_and_say_what_they_are() -> None:
 
 @pytest.mark.slow
 def test_they_read_digits_on_a_hundred_unseen_scenes() -> None:
-    metrics = evaluate_detector(weights.load(digit_weights()), digit_scenes(100, seed=2, digits="test"))
-    assert metrics.ap50 >= 0.90
+    # Average precision looks at all scores, not only at those worth showing.
+    model = weights.load(digit_weights()).with_predict_options(threshold=0.05)
+    assert evaluate_detector(model, digit_scenes(100, seed=2, digits="test")).ap50 >= 0.90

@@ -159,3 +159,11 @@ def test_a_picture_smaller_than_the_smallest_object_still_gives_background() -> 
     empty = BoxesTarget(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     data = Dataset([Sample("a", lambda: np.zeros((12, 9, 3), np.uint8), empty)], ("x",), "test")
     assert len(windows_of(data, negatives_per_picture=2)) == 2
+
+
+def test_boxes_labelled_background_are_no_objects() -> None:
+    target = BoxesTarget(np.array([[10, 10, 40, 40], [50, 50, 90, 90]], np.float32), np.array([0, 1]))
+    data = Dataset([Sample("a", lambda: np.zeros((100, 100, 3), np.uint8), target)], ("background", "x", "y"), "test")
+    settings = {"seed": (0,), "windows_per_object": 2, "negatives_per_picture": 3, "aspects": (1.0,)}
+    windows = CutWindows(data, ("x", "y"), INPUT, object_size=(24.0, None), **settings)  # type: ignore[arg-type]
+    assert {target.label for _, target in windows} == {0, 2}

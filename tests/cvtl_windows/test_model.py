@@ -225,3 +225,32 @@ def test_verify_says_which_layers_make_the_modes_differ() -> None:
     found = model.verify(torch.randint(0, 256, (3, 96, 128), dtype=torch.uint8))
     assert "layers pad" in found["why they differ"]
     assert found["largest difference of scores"] > 0
+
+
+def test_what_a_network_with_padding_says_of_a_picture_does_not_depend_on_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from cvtl_windows import model as module
+
+    model = WindowsModel.initialize(
+        make_options(
+            WindowsOptions, {"backbone": "squeezenet1_1", "predict": {"threshold": 0.0, "max_detections": 20}}
+        ),
+        ["background", "x"],
+    ).eval()
+    images = list(torch.randint(0, 256, (3, 3, 120, 160), dtype=torch.uint8))
+    monkeypatch.setattr(module, "STRIP_PIXELS", 2 * 120 * 160 + 1)
+    together = model.predict(images)
+    for image, found in zip(images, together, strict=True):
+        (alone,) = model.predict([image])
+        assert isinstance(found, Detections)
+        assert isinstance(alone, Detections)
+        assert torch.allclose(found.scores, alone.scores, atol=1e-5)
+
+
+def test_outputs_that_are_no_numbers_are_an_error_and_not_an_empty_answer() -> None:
+    model = make_model()
+    with torch.no_grad():
+        model.classifier.head[-1].bias[0] = torch.nan  # type: ignore[union-attr, index]
+    with pytest.raises(ValueError, match="outputs are not finite"):
+        model.predict([torch.zeros(3, 64, 64, dtype=torch.uint8)])
