@@ -9,13 +9,12 @@ same weights on the same machine. `--install` copies the result into the plugin.
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from cvtl.evaluation.detection import evaluate_detector
 from cvtl.training import TrainSettings
 from cvtl.training.start import train_plugin
-from cvtl.weights import load
+from cvtl.weights import load, read_header, save
 from cvtl_datasets.scenes import digit_scenes
 from cvtl_windows.builtin import digit_weights
 
@@ -32,6 +31,9 @@ OPTIONS = {
     "mining_pictures": 400,
     "predict": {"min_object": 24.0, "max_object": 110.0, "scales_per_octave": 3, "threshold": 0.5, "nms_among": "all"},
 }
+# Chosen behind the training, on scenes of training digits: AP50 0.932 there, 0.923 with windows from 24 pixels on; the
+# support raises the precision of what is shown from 0.53 to 0.90 and costs 0.01 of recall.
+TUNED = {"min_object": 23.0, "max_object": 120.0, "min_support": 5.0}
 TRAIN_SCENES = 1000
 TEST_SCENES = 100
 
@@ -56,13 +58,26 @@ def main() -> None:
     )
     print(f"AP50 on {TEST_SCENES} unseen scenes: {ap50(report.weights):.4f}")
     if arguments.install:
-        shutil.copy(report.weights, digit_weights())
+        install(report.weights)
+
+
+def install(weights: Path) -> None:
+    """Put the weights into the plugin, with the prediction options that suit them."""
+    header = read_header(weights)
+    save(
+        load(weights).with_predict_options(**TUNED),
+        digit_weights(),
+        metrics=header.metrics,
+        data_digest=header.data_digest,
+        seed=header.seed,
+        licence=header.licence,
+    )
 
 
 def ap50(weights: Path) -> float:
     """Average precision at IoU 0.5 on scenes with digits and backgrounds that training has not seen."""
     # Average precision looks at all scores, not only at those worth showing.
-    model = load(weights).with_predict_options(threshold=0.05)
+    model = load(weights).with_predict_options(**TUNED, threshold=0.05)
     return evaluate_detector(model, digit_scenes(TEST_SCENES, seed=2, digits="test")).ap50
 
 

@@ -9,6 +9,7 @@ from cvtl.boxes import area, iou
 
 # The comparison of all pairs takes memory by the square of this; weaker windows hardly move an average.
 _MOST_WINDOWS = 2000
+_AGREEMENT_IOU = 0.5
 
 
 def merge_windows(
@@ -59,6 +60,28 @@ def merge_windows(
     merged_boxes, merged_scores, merged_labels = (torch.stack(parts) for parts in zip(*merged, strict=True))
     order = merged_scores.argsort(descending=True, stable=True)
     return merged_boxes[order], merged_scores[order], merged_labels[order]
+
+
+def support(found: tuple[Tensor, Tensor], windows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """How many windows stand behind each detection: the sum of the scores of those of its class that agree with it.
+
+    A real object answers in several neighbouring windows and scales, an accident in one or two.
+
+    Args:
+        found: boxes (K, 4) and labels (K,) of the detections.
+        windows: boxes (N, 4), scores (N,) and labels (N,) of the windows that answered.
+
+    Returns:
+        float (K,).
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]])
+        >>> scores, labels = torch.tensor([0.75, 0.5, 1.0]), torch.tensor([0, 0, 0])
+        >>> support((boxes[[0, 2]], labels[[0, 2]]), (boxes, scores, labels))
+        tensor([1.2500, 1.0000])
+    """
+    agrees = (iou(found[0], windows[0]) >= _AGREEMENT_IOU) & (found[1][:, None] == windows[2])
+    return (agrees * windows[1]).sum(dim=1)
 
 
 def _share_of_smaller(boxes: Tensor, others: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from cvtl_windows.crops import (
     offsets_to_boxes,
 )
 from cvtl_windows.heatmaps import Heatmaps
-from cvtl_windows.merging import merge_windows
+from cvtl_windows.merging import merge_windows, support
 from cvtl_windows.options import PredictOptions, WindowsOptions
 from cvtl_windows.pyramid import STRIP_PIXELS, Level, level_image, levels, window_boxes
 from cvtl_windows.sliding import scores_by_convolution, scores_by_crops
@@ -253,6 +253,7 @@ class WindowsModel(Model):
         # A correction may lead wholly out of the picture.
         inside = boxes.area(found) > 0
         found, scores, labels = found[inside], scores[inside], labels[inside]
+        windows = found, scores, labels
         groups = labels if options.nms_among == "class" else torch.zeros_like(labels)
         match options.nms:
             case "hard":
@@ -263,6 +264,9 @@ class WindowsModel(Model):
                 found, labels = found[kept], labels[kept]
             case "merge":
                 found, scores, labels = merge_windows(found, scores, labels, groups, iou_threshold=options.nms_iou)
+        if options.min_support > 0:
+            supported = support((found, labels), windows) >= options.min_support
+            found, scores, labels = found[supported], scores[supported], labels[supported]
         most = options.max_detections
         return Detections(found[:most], scores[:most], labels[:most], self.classes, heatmaps)
 

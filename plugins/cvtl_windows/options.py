@@ -34,6 +34,9 @@ class PredictOptions(Options):
     nms_among: Literal["class", "all"] = Field(
         "class", description="whether only windows of one class compete for an object, or those of all classes"
     )
+    min_support: float = Field(
+        0.0, ge=0, description="least sum of scores of the windows of its class that agree with a detection (IoU 0.5)"
+    )
     max_detections: int = Field(300, ge=1, description="most boxes for a picture")
     heatmaps: bool = Field(False, description="also give a map per class of how strongly it answers where")
 

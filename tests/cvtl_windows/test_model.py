@@ -254,3 +254,14 @@ def test_outputs_that_are_no_numbers_are_an_error_and_not_an_empty_answer() -> N
         model.classifier.head[-1].bias[0] = torch.nan  # type: ignore[union-attr, index]
     with pytest.raises(ValueError, match="outputs are not finite"):
         model.predict([torch.zeros(3, 64, 64, dtype=torch.uint8)])
+
+
+def test_detections_without_enough_agreement_are_left_out() -> None:
+    image = torch.randint(0, 256, (3, 90, 120), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    model = make_model({"threshold": 0.3})
+    (everything,) = model.predict([image])
+    (supported,) = model.with_predict_options(min_support=2.0).predict([image])
+    (nothing,) = model.with_predict_options(min_support=1e6).predict([image])
+    assert len(everything.to_dict()["boxes"]) > len(supported.to_dict()["boxes"]) > 0
+    assert all(box in everything.to_dict()["boxes"] for box in supported.to_dict()["boxes"])
+    assert nothing.to_dict()["boxes"] == []
