@@ -82,3 +82,12 @@ def test_a_terminal_without_unicode_gets_escape_sequences(glow: Path, good: Path
     child = subprocess.run(words, capture_output=True, env=environment, cwd=good.parent)
     assert (child.returncode, child.stderr) == (0, b"")
     assert rb"\xfcn\xef.png (32 x 24)" in child.stdout
+
+
+def test_offline_is_an_option_of_every_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvtl.download import OFFLINE_VARIABLE, is_offline
+
+    monkeypatch.setenv(OFFLINE_VARIABLE, "")
+    assert not is_offline()
+    assert main(["plugins", "--offline"]) == 0
+    assert is_offline()
