@@ -136,7 +136,7 @@ def run(
         "device": device.type,
         **settings.identity(),
     }
-    about = {"command": command, "weights_file": str(weights), "versions": weights_file.library_versions()}
+    about = {"command": command, "weights_file": str(weights), "versions": weights_file.installed_versions()}
     folder = _earlier_run(Path(out), identity, inputs, settings, about) if resume else None
     items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
     folder = folder or RunFolder.create(Path(out), identity, about)

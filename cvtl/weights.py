@@ -124,7 +124,7 @@ def save(
         metrics={name: round(float(value), 6) for name, value in (metrics or {}).items()},
         data_digest=data_digest,
         seed=seed,
-        versions=library_versions(),
+        versions=installed_versions(),
         licence=licence,
     )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
@@ -184,7 +184,7 @@ def plugin_options(header: Header, path: str | Path) -> BaseModel:
         ) from error
 
 
-def library_versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Versions of the libraries that results depend on."""
     return {name: _version(name) for name in _LIBRARIES}
 
