@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tracemalloc
@@ -134,6 +135,11 @@ def test_memory_does_not_grow_with_the_number_of_folders(here: Path) -> None:
         make(here / f"{folder:02d}", *(f"{number:03d}.png" for number in range(50)))
 
     def peak(pattern: str, expected: int) -> int:
+        # Threads that other tests have left behind allocate, too: the least of several is the walk's own.
+        return min(one_peak(pattern, expected) for _ in range(5))
+
+    def one_peak(pattern: str, expected: int) -> int:
+        gc.collect()
         tracemalloc.start()
         assert sum(1 for _ in open_sources([pattern])) == expected
         _, highest = tracemalloc.get_traced_memory()

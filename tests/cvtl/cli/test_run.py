@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -231,11 +230,9 @@ def test_several_inputs_of_several_kinds_are_one_run(
     assert sources_of(tmp_path / "out") == [*found, "good.png", "pictures/b.png", "good.png"]
 
 
-def test_a_list_comes_on_standard_input(
-    command: Command, glow: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"pictures/b.png\npictures/a.png\n")))
-    assert command("run", "detect", "--weights", glow, "-", "--out", "out").code == 0
+def test_a_list_comes_on_standard_input(cvtl: Callable[..., Any], glow: Path, pictures: Path, tmp_path: Path) -> None:
+    words = ("run", "detect", "--weights", glow, "-", "--out", "out")
+    assert cvtl(*words, input="pictures/b.png\npictures/a.png\n", cwd=tmp_path).returncode == 0
     assert sources_of(tmp_path / "out") == ["pictures/b.png", "pictures/a.png"]
 
 
