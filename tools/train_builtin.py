@@ -31,8 +31,8 @@ OPTIONS = {
     "mining_pictures": 400,
     "predict": {"min_object": 24.0, "max_object": 110.0, "scales_per_octave": 3, "threshold": 0.5, "nms_among": "all"},
 }
-# Chosen behind the training, on scenes of training digits: AP50 0.931 there, 0.923 with the options of the training; the
-# support raises the precision of what is shown from 0.52 to 0.94 and lowers the recall from 0.95 to 0.94.
+# Chosen behind the training, on scenes of training digits: AP50 0.931 there, 0.923 with the options of the training.
+# The support raises the precision of what is shown from 0.52 to 0.94 and lowers the recall from 0.95 to 0.94.
 TUNED = {"min_object": 23.0, "max_object": 120.0, "min_support": 5.0}
 TRAIN_SCENES = 1000
 TEST_SCENES = 100
