@@ -7,9 +7,10 @@ group `cvtl.datasets`) holds the formats. Torch-free.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -44,38 +45,63 @@ class ClassTarget:
 class BoxesTarget:
     """The objects in a picture.
 
+    Boxes keep the double precision of the files they come from; a network wants `.float()` of them.
+
     Attributes:
-        boxes: float32 (N, 4), xyxy in absolute pixels of the upright picture.
+        boxes: float64 (N, 4), xyxy in absolute pixels of the upright picture, x1 < x2 and y1 < y2.
         labels: int64 (N,), indices into the data set's classes.
         crowd: bool (N,), boxes round groups that are not counted one by one (COCO's `iscrowd`).
+        difficult: bool (N,), objects that may be missed (Pascal VOC's `difficult`).
+        areas: float64 (N,) in square pixels: of the objects' outlines where the data have them, else of the boxes.
     """
 
-    boxes: npt.NDArray[np.float32]
+    boxes: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     crowd: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    difficult: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    areas: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "boxes", np.asarray(self.boxes, np.float32).reshape(-1, 4))
+        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
+        object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "labels", np.asarray(self.labels, np.int64).reshape(-1))
-        crowd = self.crowd if len(self.crowd) else np.zeros(len(self.boxes), bool)
-        object.__setattr__(self, "crowd", np.asarray(crowd, bool))
-        if not len(self.boxes) == len(self.labels) == len(self.crowd):
-            raise ValueError(f"{len(self.boxes)} boxes, {len(self.labels)} labels, {len(self.crowd)} crowd flags")
+        for name in ("crowd", "difficult"):
+            flags = getattr(self, name)
+            object.__setattr__(self, name, np.asarray(flags if len(flags) else np.zeros(len(boxes)), bool))
+        areas = self.areas if len(self.areas) else (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        object.__setattr__(self, "areas", np.asarray(areas, np.float64))
+        if not len(boxes) == len(self.labels) == len(self.crowd) == len(self.difficult) == len(self.areas):
+            raise ValueError(
+                f"{len(boxes)} boxes, {len(self.labels)} labels, {len(self.crowd)} crowd flags, "
+                f"{len(self.difficult)} difficult flags, {len(self.areas)} areas"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class PointsTarget:
-    """Named points of one object.
+    """The named points of the objects in a picture; the data set's classes are the points' names.
 
     Attributes:
-        points: float32 (K, 2), x and y in absolute pixels of the upright picture.
-        visible: bool (K,), False where a point is missing.
-        box: xyxy of the object, if known.
+        points: float64 (N, K, 2), x and y in absolute pixels of the upright picture; (K, 2) is taken for one object.
+        visible: bool (N, K), False where a point is missing; what `points` then says means nothing.
+        boxes: float64 (N, 4), xyxy of the objects, if known.
     """
 
-    points: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float64]
     visible: npt.NDArray[np.bool_]
-    box: tuple[float, float, float, float] | None = None
+    boxes: npt.NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.points, np.float64)
+        points = points[None] if points.ndim == 2 else points
+        visible = np.asarray(self.visible, bool)
+        visible = visible[None] if visible.ndim == 1 else visible
+        if points.ndim != 3 or points.shape[2] != 2 or visible.shape != points.shape[:2]:
+            raise ValueError(f"points of shape {points.shape}, visibility of shape {visible.shape}")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "visible", visible)
+        if self.boxes is not None:
+            object.__setattr__(self, "boxes", np.asarray(self.boxes, np.float64).reshape(len(points), 4))
 
 
 Target = ClassTarget | BoxesTarget | PointsTarget
@@ -90,12 +116,57 @@ class Sample:
         read: decodes the picture: upright RGB uint8 (H, W, 3); raises `DataError` naming the file.
         target: what is known about it, if anything.
         split: the part of the data it was put in by whoever published it, if any.
+        file: where the picture lies; None where it is made when it is read.
+        annotated_wh: the picture's width and height as the annotations state them.
+        image_id: COCO's number of the picture, which results files refer to.
     """
 
     name: str
     read: Callable[[], UInt8Image]
     target: Target | None = None
     split: Split | None = None
+    file: Path | None = None
+    annotated_wh: tuple[int, int] | None = None
+    image_id: int | None = None
+
+    @classmethod
+    def of_file(
+        cls,
+        name: str,
+        file: str | Path,
+        target: Target | None = None,
+        split: Split | None = None,
+        *,
+        annotated_wh: tuple[int, int] | None = None,
+        image_id: int | None = None,
+    ) -> Sample:
+        """A sample whose picture lies in a file; it is not opened before it is read.
+
+        Example:
+            >>> Sample.of_file("cat/1.jpg", "/data/cat/1.jpg", ClassTarget(0)).target
+            ClassTarget(label=0)
+        """
+        return cls(name, partial(_read_file, str(file)), target, split, Path(file), annotated_wh, image_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A mistake in a data set's annotations that was found in reading them.
+
+    Attributes:
+        kind: what kind of mistake, in a few words that are the same for all of the kind ("zero-area box").
+        where: the file, relative to the data set where it lies in it, and the line where known: "a.xml:31".
+        what: what is wrong there, for people.
+        sample: name of the sample it belongs to, if any.
+        fatal: whether something had to be left out that no default can stand for: `load_data` refuses such data, while
+            `cvtl data check` lists everything that is wrong with them.
+    """
+
+    kind: str
+    where: str
+    what: str
+    sample: str | None = None
+    fatal: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +175,23 @@ class Dataset(Sequence[Sample]):
 
     Attributes:
         samples: the samples, in a stable order.
-        classes: class names in a stable order; targets index into them.
+        classes: class names in a stable order; targets index into them. Of points, the names of the points.
         format: name of the format it was read by.
         root: the path it was read from, for messages.
+        problems: mistakes found in reading it; what they name is left out of the targets.
+        unheld: what the annotations say and targets have no place for: the field and how often it occurs.
+        category_ids: COCO's number of each class, which results files refer to; empty where there are none.
+        edges: pairs of points to join in drawings.
     """
 
     samples: Sequence[Sample]
     classes: tuple[str, ...]
     format: str
     root: str = ""
+    problems: tuple[Problem, ...] = ()
+    unheld: Mapping[str, int] = field(default_factory=dict)
+    category_ids: tuple[int, ...] = ()
+    edges: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -122,7 +201,7 @@ class Dataset(Sequence[Sample]):
 
     def subset(self, indices: Iterable[int]) -> Dataset:
         """The samples at `indices`, in that order, as a data set of the same classes."""
-        return Dataset([self.samples[i] for i in indices], self.classes, self.format, self.root)
+        return replace(self, samples=[self.samples[i] for i in indices])
 
     def split(self, name: Split) -> Dataset:
         """The samples whose publisher put them into a split; empty if there are none."""
@@ -138,10 +217,26 @@ class Dataset(Sequence[Sample]):
             if isinstance(target, ClassTarget):
                 state.update(str(target.label).encode())
             elif isinstance(target, BoxesTarget):
-                state.update(target.boxes.tobytes() + target.labels.tobytes() + target.crowd.tobytes())
+                state.update(target.boxes.tobytes() + target.labels.tobytes())
+                state.update(target.crowd.tobytes() + target.difficult.tobytes())
             elif isinstance(target, PointsTarget):
-                state.update(target.points.tobytes() + target.visible.tobytes() + str(target.box).encode())
+                state.update(target.points.tobytes() + target.visible.tobytes())
+                state.update(b"" if target.boxes is None else target.boxes.tobytes())
         return state.hexdigest()
+
+    def describe_problems(self) -> str:
+        """A sentence on the mistakes that were passed over, empty where there are none.
+
+        Example:
+            >>> problem = Problem(kind="zero-area box", where="a.xml:31", what="the box 9 9 9 9 has no area")
+            >>> Dataset([], (), "voc", "data", problems=(problem, problem)).describe_problems()
+            "Passed over in 'data': 2 x zero-area box; `cvtl data check` lists them."
+        """
+        if not self.problems:
+            return ""
+        counts = Counter(problem.kind for problem in self.problems)
+        listed = ", ".join(f"{count} x {kind}" for kind, count in counts.most_common())
+        return f"Passed over in '{self.root}': {listed}; `cvtl data check` lists them."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +248,12 @@ class DatasetFormat:
         summary: one line for `--help` and messages.
         tasks: the tasks whose targets it can hold.
         recognizes: `module:function`, `Path -> bool`; quick, and without false alarms.
-        load: `module:function`, `Path -> Dataset`; raises `DataError` with file and line.
+        load: `module:function`, `Path -> Dataset`. Mistakes in single annotations become the data set's `problems`;
+            `DataError` is for data that cannot be read at all, and names file and line.
+        save: `module:function`, `(Dataset, Path, advance) -> Mapping[str, int]`, if it can be written: writes pictures
+            and annotations into a new folder as a stream, calls `advance(1)` after each sample, and gives what the
+            format cannot hold: field and how often it occurs.
+        refines: name of a format that this one is a special case of, and preferred to where both would do.
     """
 
     name: str
@@ -161,14 +261,16 @@ class DatasetFormat:
     tasks: tuple[TaskName, ...]
     recognizes: str
     load: str
+    save: str | None = None
+    refines: str | None = None
 
     def check(self) -> None:
-        """Import both functions.
+        """Import its functions.
 
         Raises:
             PluginError: one of them is not there.
         """
-        for reference in (self.recognizes, self.load):
+        for reference in filter(None, (self.recognizes, self.load, self.save)):
             try:
                 resolve(reference)
             except Exception as error:
@@ -183,13 +285,16 @@ def formats() -> Registry[DatasetFormat]:
     return Registry(DATASETS_GROUP, DatasetFormat, "data set format")
 
 
-def load_data(path: str | Path, task: TaskName | None = None, *, format: str | None = None) -> Dataset:
+def load_data(
+    path: str | Path, task: TaskName | None = None, *, format: str | None = None, strict: bool = True
+) -> Dataset:
     """Open a data set of any registered format.
 
     Args:
         path: a folder or a file.
         task: only formats that can hold this task's targets are asked.
         format: the format's name, if it should not be guessed.
+        strict: refuse data of which something had to be left out (`Problem.fatal`).
 
     Raises:
         DataError: nothing is there, no format or more than one recognises it, or it has mistakes.
@@ -197,15 +302,43 @@ def load_data(path: str | Path, task: TaskName | None = None, *, format: str | N
     path = Path(path)
     if not path.exists():
         raise DataError(f"there is no data set at '{path}'", hint="Check the path")
-    candidates = [formats().get(format)] if format else list(formats().usable())
+    dataset: Dataset = resolve(_find_format(path, task, format).load)(path)
+    fatal = [problem for problem in dataset.problems if problem.fatal]
+    if strict and fatal:
+        more = f" (and {len(fatal) - 1} more such mistakes)" if len(fatal) > 1 else ""
+        raise DataError(
+            f"'{path}': {fatal[0].where}: {fatal[0].what}{more}",
+            hint=f"`cvtl data check {path}` lists all that is wrong",
+        )
+    return dataset
+
+
+def _find_format(path: Path, task: TaskName | None, name: str | None) -> DatasetFormat:
+    candidates = [formats().get(name)] if name else list(formats().usable())
     if task is not None:
         candidates = [each for each in candidates if task in each.tasks]
-    if format and not candidates:
-        raise DataError(f"data set format '{format}' has no targets for the task '{task}'", hint="Name another one")
-    found = candidates if format else [each for each in candidates if resolve(each.recognizes)(path)]
+    if name and not candidates:
+        raise DataError(f"data set format '{name}' has no targets for the task '{task}'", hint="Name another one")
+    found = candidates if name else [each for each in candidates if _recognizes(each, path)]
+    refined = {each.refines for each in found}
+    found = [each for each in found if each.name not in refined]
     if len(found) != 1:
         known = "; ".join(f"{each.name}: {each.summary}" for each in candidates)
         problem = f"is read by {' and '.join(each.name for each in found)}" if found else "is in no known format"
         raise DataError(f"'{path}' {problem}", hint=f"Name one with --format. Formats here: {known or '(none)'}")
-    dataset: Dataset = resolve(found[0].load)(path)
-    return dataset
+    return found[0]
+
+
+def _recognizes(format: DatasetFormat, path: Path) -> bool:
+    try:
+        return bool(resolve(format.recognizes)(path))
+    except DataError:
+        raise
+    except Exception:  # one broken format breaks no other; `--format` shows what is wrong with it
+        return False
+
+
+def _read_file(file: str) -> UInt8Image:
+    from cvtl.images import read_image
+
+    return read_image(file)

@@ -23,6 +23,7 @@ from cvtl.devices import Predictor, Upload, Uploader, choose_device
 from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresError, UsageError
 from cvtl.images import Decoded
 from cvtl.profiling import Profile
+from cvtl.progress import Progress
 from cvtl.results import Picture, Row
 from cvtl.run_folder import RunFolder
 from cvtl.run_settings import RunSettings
@@ -34,19 +35,6 @@ if TYPE_CHECKING:
     from cvtl.results import Result, UInt8Image
 
 _LONGEST_ERROR = 300
-
-
-class Progress:
-    """Is told how a run gets on; this one keeps quiet."""
-
-    def start(self, done: int) -> None:
-        """The run begins, `done` inputs being done already."""
-
-    def advance(self, count: int) -> None:
-        """So many more inputs are done."""
-
-    def finish(self) -> None:
-        """The run is over, however it ended."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ from types import FrameType
 
 from cvtl import __version__
 from cvtl.errors import CvtlError, ExitCode, UsageError
+from cvtl.verbs import verbs
 
 VERBS = {
     "run": "run weights over pictures: one row for each of them",
     "train": "train a plugin on a data set",
+    "eval": "measure weights or predictions against a data set",
     "plugins": "list the plugins and their state",
     "backbones": "list the networks that plugins can be built on",
     "info": "show what a weights file holds",
@@ -40,6 +42,8 @@ examples:
   cvtl run detect --weights cars.safetensors photos/
   # a detector from folders of crops
   cvtl train windows crops/
+  # how good it is, with intervals
+  cvtl eval cars.safetensors data/
   # what a verb can do
   cvtl VERB --help
 
@@ -102,16 +106,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     verb = arguments[0] if arguments else "--help"
     if verb in ("-h", "--help"):
-        width = max(map(len, VERBS))
-        listing = "\n".join(f"  {name:{width}}  {summary}" for name, summary in VERBS.items())
+        every = VERBS | {spec.name: spec.summary for spec in verbs().usable() if spec.name not in VERBS}
+        width = max(map(len, every))
+        listing = "\n".join(f"  {name:{width}}  {summary}" for name, summary in every.items())
         sys.stdout.write(_HELP.format(verbs=listing))
         return ExitCode.OK
     if verb == "--version":
         sys.stdout.write(f"cvtl {__version__}\n")
         return ExitCode.OK
-    if verb not in VERBS:
-        raise UsageError(f"there is no verb '{verb}'", hint=f"The verbs are {', '.join(VERBS)}; see cvtl --help")
-    return int(import_module(f"cvtl.cli.{verb}").main(arguments[1:]))
+    if verb in VERBS:
+        return int(import_module(f"cvtl.cli.{verb}").main(arguments[1:]))
+    if verb in verbs().names():
+        return verbs().get(verb).run(arguments[1:])
+    raise UsageError(
+        f"there is no verb '{verb}'", hint=f"The verbs are {', '.join([*VERBS, *verbs().names()])}; see cvtl --help"
+    )
 
 
 class _TerminatedError(SystemExit):

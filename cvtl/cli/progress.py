@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 from cvtl.cli.terminal import terminal
-from cvtl.pipeline import Progress
+from cvtl.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 10.0
 

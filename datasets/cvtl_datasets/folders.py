@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from cvtl.data import ClassTarget, Dataset, DatasetFormat, Sample, Split, UInt8Image
+from cvtl.data import ClassTarget, Dataset, DatasetFormat, Sample, Split
 from cvtl.errors import DataError
 from cvtl.sources import PICTURE_SUFFIXES
 
@@ -102,11 +101,8 @@ def load(path: Path) -> Dataset:
     pictures = {folder: _pictures(folder.path) for folder in _class_folders(holders)}
     label_of = {name: label for label, name in enumerate(_classes(path, pictures))}
     samples = [
-        Sample(
-            name=Path(file).relative_to(path).as_posix(),
-            read=partial(_read, file),
-            target=ClassTarget(label_of[folder.path.name]),
-            split=folder.split,
+        Sample.of_file(
+            Path(file).relative_to(path).as_posix(), file, ClassTarget(label_of[folder.path.name]), folder.split
         )
         for folder, files in pictures.items()
         for file in files
@@ -181,9 +177,3 @@ def _entries(folder: Path | os.DirEntry[str]) -> Iterator[os.DirEntry[str]]:
 
 def _is_picture(file: os.DirEntry[str]) -> bool:
     return os.path.splitext(file.name)[1].lower() in PICTURE_SUFFIXES
-
-
-def _read(file: str) -> UInt8Image:
-    from cvtl.images import read_image
-
-    return read_image(file)

@@ -219,7 +219,7 @@ def _read_all(data: Dataset) -> Iterator[UInt8Image]:
 
 
 def _windows_round(
-    box: npt.NDArray[np.float32], rng: np.random.Generator, count: int, aspects: Sequence[float]
+    box: npt.NDArray[np.float64], rng: np.random.Generator, count: int, aspects: Sequence[float]
 ) -> Tensor:
     """Windows (M, 4) that hit a box: of its area and the fittest aspect, shifted and scaled a little."""
     x1, y1, x2, y2 = box.tolist()

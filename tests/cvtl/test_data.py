@@ -105,7 +105,7 @@ def test_a_file_name_that_is_no_utf8_has_a_digest() -> None:
 
 def test_boxes_become_arrays_of_the_promised_types() -> None:
     target = BoxesTarget([[0, 0, 4, 4], [1, 1, 2, 2]], [0, 1])  # type: ignore[arg-type]
-    assert [each.dtype.name for each in (target.boxes, target.labels, target.crowd)] == ["float32", "int64", "bool"]
+    assert [each.dtype.name for each in (target.boxes, target.labels, target.crowd)] == ["float64", "int64", "bool"]
     assert target.crowd.tolist() == [False, False]
 
 

@@ -14,7 +14,7 @@ import pytest
 import cvtl
 from cvtl.errors import OptionsError, OutputError, SourceError, TooManyFailuresError, UsageError, WeightsError
 from cvtl.images import read_image
-from cvtl.pipeline import Progress
+from cvtl.progress import Progress
 from cvtl.run_settings import RunSettings
 from cvtl.weights import digest
 
