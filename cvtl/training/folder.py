@@ -149,7 +149,10 @@ class TrainRun:
         row = {"epoch": len(self.history) + 1, **figures}
         self.history.append(row)
         if self.best is row:
-            metrics = {name: value for name, value in figures.items() if name.startswith("val_")}
+            # A figure that cannot be measured on these data is not a number, which JSON does not have.
+            metrics = {
+                name: value for name, value in figures.items() if name.startswith("val_") and math.isfinite(value)
+            }
             digest, seed = self.config["data"]["train"]["digest"], self.config["settings"]["seed"]
             weights.save(model, self.weights, metrics=metrics, data_digest=digest, seed=seed, licence=self.licence)
         write_atomically(self.folder / METRICS_NAME, _to_csv(self.history))

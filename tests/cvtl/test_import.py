@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+CHECKOUT = Path(__file__).parents[2]
 
 HEAVY = ("torch", "torchvision", "cv2", "lightning", "matplotlib", "timm", "sklearn", "supervision", "faster_coco_eval")
 
@@ -21,6 +26,7 @@ HEAVY = ("torch", "torchvision", "cv2", "lightning", "matplotlib", "timm", "skle
         "cvtl.preprocessing",
         "cvtl.registry",
         "cvtl.tasks",
+        "cvtl.verbs",
         "cvtl.weights",
     ],
 )
@@ -45,3 +51,38 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="module 'cvtl' has no attribute 'detect'"):
         _ = cvtl.detect
+
+
+@pytest.mark.parametrize(
+    ("room", "may_not_name"),
+    [("cvtl", ("cvtl_",)), ("datasets/cvtl_datasets", ("cvtl_windows", "cvtl_glow"))],
+)
+def test_imports_run_one_way(room: str, may_not_name: tuple[str, ...]) -> None:
+    against = [
+        f"{path.relative_to(CHECKOUT)}: {name}"
+        for path in (CHECKOUT / room).rglob("*.py")
+        for name in imported(path)
+        if name.startswith(may_not_name)
+    ]
+    assert against == []
+
+
+def test_plugins_do_not_import_one_another() -> None:
+    packages = {path.name for path in (CHECKOUT / "plugins").iterdir() if path.name.startswith("cvtl_")}
+    against = [
+        f"{path.relative_to(CHECKOUT)}: {name}"
+        for package in packages
+        for path in (CHECKOUT / "plugins" / package).rglob("*.py")
+        for name in imported(path)
+        if name.split(".")[0] in packages - {package}
+    ]
+    assert packages
+    assert against == []
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
