@@ -1,0 +1,87 @@
+"""Predictions against a data set, whatever the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cvtl._lazy import resolve
+from cvtl.data import BoxesTarget, ClassTarget, Dataset, PointsTarget, Target
+from cvtl.errors import DataError, UsageError
+from cvtl.evaluation.evaluation import Evaluation
+from cvtl.evaluation.found import Predictions
+from cvtl.evaluation.settings import EvalSettings
+from cvtl.tasks import TaskName
+
+_EVALUATORS: Mapping[str, str] = {
+    "classify": "cvtl.evaluation.classes:evaluate_classes",
+    "localize": "cvtl.evaluation.objects:evaluate_objects",
+    "detect": "cvtl.evaluation.boxes:evaluate_boxes",
+    "landmarks": "cvtl.evaluation.points:evaluate_points",
+}
+_TARGETS: Mapping[str, type[Target]] = {
+    "classify": ClassTarget,
+    "localize": BoxesTarget,
+    "detect": BoxesTarget,
+    "landmarks": PointsTarget,
+}
+_NOUNS: Mapping[type[Target], str] = {ClassTarget: "one class each", BoxesTarget: "boxes", PointsTarget: "points"}
+
+
+def evaluate(predictions: Predictions, dataset: Dataset, settings: EvalSettings | None = None) -> Evaluation:
+    """Compare predictions with what is known about a data set's pictures.
+
+    Args:
+        predictions: one answer for each sample.
+        dataset: of samples with targets of the predictions' task; those that nothing is known about are left out.
+        settings: how.
+
+    Raises:
+        DataError: the samples have no targets, or those of another task.
+        UsageError: the task has no figures (style), or there are more or fewer answers than samples.
+
+    Example:
+        >>> import numpy as np
+        >>> from cvtl.data import Sample
+        >>> from cvtl.evaluation.found import FoundClasses
+        >>> samples = [Sample.of_file(name, name, ClassTarget(label)) for name, label in (("a", 0), ("b", 1))]
+        >>> found = FoundClasses(np.array([1, 0]), np.array([0.9, 0.1]))
+        >>> predictions = Predictions(name="model", task="classify", found=[found, found])
+        >>> evaluation = evaluate(predictions, Dataset(samples, ("cat", "dog"), "memory"))
+        >>> evaluation.figures[0].name, evaluation.figures[0].value
+        ('top-1 accuracy', 0.5)
+    """
+    if len(predictions.found) != len(dataset):
+        raise UsageError(f"'{predictions.name}' has {len(predictions.found)} answers for {len(dataset)} pictures")
+    check_targets(dataset, predictions.task)
+    known = [i for i, sample in enumerate(dataset) if sample.target is not None]
+    notes = [*predictions.notes, dataset.describe_problems()]
+    if len(known) < len(dataset):
+        notes.append(f"{len(dataset) - len(known)} pictures without annotations are left out.")
+        predictions = replace(predictions, found=[predictions.found[i] for i in known])
+        dataset = dataset.subset(known)
+    evaluation: Evaluation = resolve(_EVALUATORS[predictions.task])(predictions, dataset, settings or EvalSettings())
+    distinct = dict.fromkeys(note for note in (*notes, *evaluation.notes) if note)
+    return replace(evaluation, notes=tuple(distinct))
+
+
+def check_targets(dataset: Dataset, task: TaskName) -> None:
+    """See that a data set can say what is right in a task.
+
+    Raises:
+        DataError: the samples have no targets, or those of another task.
+        UsageError: the task has no figures.
+    """
+    if task not in _TARGETS:
+        raise UsageError(f"the task '{task}' has no figures", hint=f"Tasks that have are {', '.join(_TARGETS)}")
+    wanted = _TARGETS[task]
+    targets = [(sample.name, sample.target) for sample in dataset if sample.target is not None]
+    if not targets:
+        raise DataError(f"nothing is known about the pictures of '{dataset.root}'", hint="Give a data set with targets")
+    for name, target in targets:
+        if not isinstance(target, wanted):
+            raise DataError(
+                f"the task '{task}' needs pictures with {_NOUNS[wanted]}, "
+                f"but '{name}' of '{dataset.root}' has {_NOUNS[type(target)]}",
+                hint="Give another data set, or read this one in another way with --format",
+            )
