@@ -12,27 +12,18 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.IcoImagePlugin import IcoImageFile
+from PIL import Image, ImageCms
 from PIL.ImageFile import MAXBLOCK, ImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.PsdImagePlugin import PsdImageFile
-from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import STRIPBYTECOUNTS, STRIPOFFSETS, TILEBYTECOUNTS, TILEOFFSETS, TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from cvtl.data import UInt8Image
 from cvtl.errors import DataError, OutputError
+from cvtl.picture_header import kind_of, orientation_of, upright_wh
 from cvtl.run_settings import DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -51,37 +42,6 @@ _ENCODINGS: dict[str, list[int]] = {
 }
 ENCODED_SUFFIXES = tuple(_ENCODINGS)
 
-
-class _TiffFile(TiffImageFile):
-    """Without Pillow's global limit, which it looks at once more here; maps and slides are large."""
-
-    def load_prepare(self) -> None:
-        if self._im is None:
-            self.im = Image.core.new(self.mode, self._tile_size)  # type: ignore[attr-defined]
-        super().load_prepare()
-
-
-class _Format(NamedTuple):
-    name: str
-    magic: re.Pattern[bytes]
-    opener: type[ImageFile]
-
-
-# Pillow's classes are called directly: `Image.open` would warn of, or refuse, large pictures by a global limit, and
-# would try formats that run other programs (EPS) or that almost any bytes belong to.
-_FORMATS = [
-    _Format("JPEG", re.compile(rb"\xff\xd8\xff"), JpegImageFile),
-    _Format("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
-    _Format("GIF", re.compile(rb"GIF8[79]a"), GifImageFile),
-    _Format("BMP", re.compile(rb"BM"), BmpImageFile),
-    _Format("TIFF", re.compile(rb"II[*+]\x00|MM\x00[*+]"), _TiffFile),
-    _Format("WebP", re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
-    _Format("PNM", re.compile(rb"P[1-6]\s"), PpmImageFile),
-    _Format("ICO", re.compile(rb"\x00\x00\x01\x00"), IcoImageFile),
-    _Format("PSD", re.compile(rb"8BPS"), PsdImageFile),
-    _Format("AVIF", re.compile(rb"....ftyp(?:.{4}){0,16}?avi[fs]", re.DOTALL), AvifImageFile),
-    _Format("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP {2}"), Jpeg2KImageFile),
-]
 _NO_PICTURE = "it is not a picture, or of a kind that cannot be read"
 _NOT_HEIC = "it is a HEIC picture, which cannot be read: convert it to JPEG"
 _HEIC = re.compile(rb"....ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL)
@@ -98,7 +58,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +199,7 @@ class _Bytes(io.BytesIO):
 
 
 def _decode_carefully(data: bytes, max_pixels: int) -> Decoded:
-    name, opener = _format_of(data)
+    name, opener = kind_of(data)
     # Zeros behind a JPEG come from an interrupted copy; they would pass for pixels.
     stream = _Bytes(data.rstrip(b"\0") if name == "JPEG" else data)
     picture: ImageFile | None = None
@@ -280,13 +239,6 @@ def _unless_rows_are_missing(data: bytes) -> UInt8Image | None:
     return first if whole else None
 
 
-def _format_of(data: bytes) -> tuple[str, type[ImageFile]]:
-    for name, magic, opener in _FORMATS:
-        if magic.match(data):
-            return name, opener
-    return "TGA", TgaImageFile  # which has no magic number
-
-
 def _too_large(pixels: int, limit: int, picture: ImageFile | None = None) -> Decoded:
     return Decoded(None, "too_large", f"it has {pixels} pixels, more than the limit of {limit}", *_size(picture))
 
@@ -308,24 +260,12 @@ def _lacks_its_end(data: bytes, picture: ImageFile | None) -> bool:
 
 def _size(picture: ImageFile | None) -> tuple[int, int] | tuple[None, None]:
     """Width and height when upright."""
-    if picture is None:
-        return None, None
-    # Pillow's TIFF reader turns the size, and later the pixels, on its own.
-    sideways = not isinstance(picture, TiffImageFile) and _orientation(picture) in _SIDEWAYS
-    return (picture.height, picture.width) if sideways else picture.size
-
-
-def _orientation(picture: ImageFile) -> int:
-    try:
-        # The base class's method, because the PNG class's decodes the picture to find EXIF behind the pixels.
-        return int(Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged EXIF: the picture is taken as it is stored
-        return 1
+    return (None, None) if picture is None else upright_wh(picture)
 
 
 def _upright_rgb(picture: ImageFile) -> UInt8Image:
     picture.load()
-    method = _UPRIGHT.get(_orientation(picture))
+    method = _UPRIGHT.get(orientation_of(picture))
     upright: Image.Image = picture if method is None else picture.transpose(method)
     if upright.mode.startswith("I"):  # 0 to 65535, which Pillow would clip at 255
         grey = (np.asarray(upright) >> 8).astype(np.uint8)

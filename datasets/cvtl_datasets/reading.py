@@ -1,0 +1,77 @@
+"""Going through folders of pictures and annotations, and reading lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cvtl.errors import DataError
+from cvtl.sources import PICTURE_SUFFIXES
+
+# A kind of problem: a picture would be trained on and tested with.
+TWO_SPLITS = "picture in two splits"
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Every file that is not hidden, each folder's by name: the folder's path, the file's stem and its suffix.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+
+    def give_up(error: OSError) -> None:
+        raise DataError(f"cannot list '{error.filename}': {error.strerror}", hint="Check its permissions") from error
+
+    for parent, folders, files in os.walk(folder, onerror=give_up):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield parent, *os.path.splitext(name)
+
+
+def is_picture_suffix(suffix: str) -> bool:
+    """Whether files that end so are pictures: `.JPG` is."""
+    return suffix.lower() in PICTURE_SUFFIXES
+
+
+def relative(path: str | Path, root: Path) -> str:
+    """A path below `root` as names of samples and messages have it: relative, with forward slashes.
+
+    Example:
+        >>> relative("data/images/1.jpg", Path("data")), relative("labels/1.txt", Path("data"))
+        ('images/1.jpg', '../labels/1.txt')
+    """
+    text, prefix = os.fspath(path), f"{root}{os.sep}"
+    # Much faster where there are many.
+    below = text.removeprefix(prefix) if text.startswith(prefix) else os.path.relpath(text, root)
+    return below.replace(os.sep, "/")
+
+
+def read_text(path: Path) -> str:
+    """A text file, UTF-8 with or without a mark; bytes that are not UTF-8 become question marks.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig", "replace")
+    except OSError as error:
+        raise DataError(f"cannot read '{path}': {error.strerror}", hint="Check its permissions") from error
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names, one on each line."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def box_fault(x1: float, y1: float, x2: float, y2: float) -> str | None:
+    """The kind of problem with a box, if any.
+
+    Example:
+        >>> box_fault(1, 2, 1, 4), box_fault(3, 2, 1, 2), box_fault(1, 2, 3, 4)
+        ('zero-area box', 'inverted box', None)
+    """
+    if x2 < x1 or y2 < y1:
+        return "inverted box"
+    return "zero-area box" if x1 == x2 or y1 == y2 else None
