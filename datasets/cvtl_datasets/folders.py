@@ -26,9 +26,10 @@ format_ = DatasetFormat(
     tasks=("classify", "detect"),
     recognizes="cvtl_datasets.folders:recognizes",
     load="cvtl_datasets.folders:load",
+    save="cvtl_datasets.folders_writing:save",
 )
 
-_SPLITS: dict[str, Split] = {
+SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -37,7 +38,9 @@ _SPLITS: dict[str, Split] = {
     "test": "test",
 }
 # The folders that COCO, Pascal VOC and YOLO sets consist of.
-_FOREIGN = {"annotations", "images", "imagesets", "jpegimages", "labels"}
+FOREIGN_FOLDERS = frozenset({"annotations", "images", "imagesets", "jpegimages", "labels"})
+# Files that annotations are in: beside pictures of a single folder they say that it is no class folder.
+_ANNOTATION_SUFFIXES = {".json", ".xml", ".csv", ".txt", ".yaml", ".yml"}
 # How many files are looked at in search of a folder's first picture.
 _GLANCE = 1000
 
@@ -50,18 +53,20 @@ class _Folder(NamedTuple):
 
 
 def recognizes(path: Path) -> bool:
-    """Whether two or more class folders hold pictures, and nothing looks like a detection set.
+    """Whether class folders hold pictures, and nothing looks like a detection set.
 
-    Reads folders only up to their first picture, and no more than a thousand files of each.
+    A single class folder will do where no file looks like annotations: `load` says what is missing then. Reads folders
+    only up to their first picture, and no more than a thousand files of each.
     """
     if not path.is_dir():
         return False
     holders, _ = _layout(path)
     class_folders = _class_folders(holders)
     looked_at = {path, *(folder.path for folder in (*holders, *class_folders))}
-    if any(child.name.lower() in _FOREIGN for folder in looked_at for child in _subfolders(folder)):
+    if any(child.name.lower() in FOREIGN_FOLDERS for folder in looked_at for child in _subfolders(folder)):
         return False
-    return len({folder.path.name for folder in class_folders if _shows_pictures(folder.path)}) >= 2
+    classes = {folder.path.name for folder in class_folders if _shows_pictures(folder.path)}
+    return len(classes) >= 2 or (len(classes) == 1 and not any(map(_shows_annotations, looked_at)))
 
 
 def load(path: Path) -> Dataset:
@@ -135,8 +140,10 @@ def _layout(path: Path) -> tuple[list[_Folder], list[Path]]:
     A folder called train is a class where its pictures lie directly in it and the folder beside it is no split.
     """
     shown = [folder for folder in _subfolders(path) if _shows_pictures(folder)]
-    splits = [_Folder(folder, _SPLITS[folder.name.lower()]) for folder in shown if folder.name.lower() in _SPLITS]
-    others = [folder for folder in shown if folder.name.lower() not in _SPLITS]
+    splits = [
+        _Folder(folder, SPLIT_FOLDERS[folder.name.lower()]) for folder in shown if folder.name.lower() in SPLIT_FOLDERS
+    ]
+    others = [folder for folder in shown if folder.name.lower() not in SPLIT_FOLDERS]
     if not splits or (others and len(splits) == 1 and any(map(_is_picture, _entries(splits[0].path)))):
         return [_Folder(path, None)], []
     return splits, others
@@ -156,6 +163,12 @@ def _pictures(folder: Path) -> list[str]:
 
 def _shows_pictures(folder: Path) -> bool:
     return any(map(_is_picture, islice(_files(folder), _GLANCE)))
+
+
+def _shows_annotations(folder: Path) -> bool:
+    return any(
+        os.path.splitext(entry.name)[1].lower() in _ANNOTATION_SUFFIXES for entry in islice(_entries(folder), _GLANCE)
+    )
 
 
 def _files(folder: Path | os.DirEntry[str]) -> Iterator[os.DirEntry[str]]:

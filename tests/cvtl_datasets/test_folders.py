@@ -210,11 +210,12 @@ def test_class_folders_are_recognised(data: MakeFiles, names: list[str]) -> None
 @pytest.mark.parametrize(
     "names",
     [
-        ["a/1.jpg"],
-        ["a/1.jpg", "b/"],
         ["1.jpg", "2.jpg"],
         ["train/1.jpg", "test/1.jpg"],
-        ["train/a/1.jpg", "val/a/1.jpg"],
+        ["2020/1.jpg", "notes.txt"],
+        ["2020/1.jpg", "2020/1.xml"],
+        ["photos/1.jpg", "annotations.json"],
+        ["train/a/1.jpg", "train/_annotations.csv"],
         ["a/1.txt", "b/1.txt"],
         ["JPEGImages/1.jpg", "SegmentationClass/1.png", "Annotations/1.xml"],
         ["train2017/1.jpg", "val2017/1.jpg", "annotations/instances.json"],
@@ -226,6 +227,18 @@ def test_class_folders_are_recognised(data: MakeFiles, names: list[str]) -> None
 )
 def test_other_folders_are_not_recognised(data: MakeFiles, names: list[str]) -> None:
     assert not recognizes(data(*names))
+
+
+@pytest.mark.parametrize(
+    "names", [["a/1.jpg"], ["a/1.jpg", "LICENSE"], ["a/1.jpg", "b/"], ["train/a/1.jpg", "val/a/1.jpg"]]
+)
+def test_a_single_class_is_recognised_so_that_its_user_learns_what_is_missing(
+    data: MakeFiles, names: list[str]
+) -> None:
+    root = data(*names)
+    assert recognizes(root)
+    with pytest.raises(DataError, match=r"only the class folder 'a'|no picture in '.*b'"):
+        load_data(root, "classify")
 
 
 def test_a_file_is_not_recognised(data: MakeFiles) -> None:
