@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 _END = object()
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
+# Enough that a slow item does not leave the other threads idle.
+_AHEAD_PER_WORKER = 4
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """`map` by several threads, in order, only so far ahead that memory stays bounded.
+
+    Example:
+        >>> list(map_ahead(abs, range(-3, 1), workers=2))
+        [3, 2, 1, 0]
+    """
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers, "cvtl-map") as pool:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= _AHEAD_PER_WORKER * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 @contextmanager

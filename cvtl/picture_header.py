@@ -54,6 +54,22 @@ _KINDS = [
     _Kind("AVIF", re.compile(rb"....ftyp(?:.{4}){0,16}?avi[fs]", re.DOTALL), AvifImageFile),
     _Kind("JPEG 2000", re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP {2}"), Jpeg2KImageFile),
 ]
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "WebP": (".webp",),
+    "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "ICO": (".ico",),
+    "PSD": (".psd",),
+    "AVIF": (".avif",),
+    "JPEG 2000": (".jp2", ".j2k"),
+    "TGA": (".tga",),
+}
+"""How the names of files of each kind end, the usual way first."""
+
 _LONGEST_MAGIC = 76
 
 # EXIF orientations that exchange width and height.

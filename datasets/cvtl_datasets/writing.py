@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cvtl.data import Sample
 from cvtl.errors import CvtlWarning, DataError
 from cvtl.images import cannot_open, decode, encode
-from cvtl.picture_header import read_header
+from cvtl.picture_header import SUFFIXES, read_header
 from cvtl.sources import PICTURE_SUFFIXES
 
 # What happened to pictures on the way: keys of what `save` returns.
@@ -27,21 +27,6 @@ SUFFIX_CORRECTED = "suffix corrected"
 NAME_CHANGED = "picture name changed"
 SIZE_CORRECTED = "annotated size corrected"
 
-# How file names end, the usual way first.
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png", ".apng"),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "WebP": (".webp",),
-    "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "ICO": (".ico",),
-    "PSD": (".psd",),
-    "AVIF": (".avif",),
-    "JPEG 2000": (".jp2", ".j2k"),
-    "TGA": (".tga",),
-}
 # The kinds that turned pictures keep; others, which could not be written without loss, become PNG.
 _KEPT_KINDS = ("JPEG", "PNG", "TIFF")
 
@@ -220,9 +205,9 @@ def _picture_of(sample: Sample) -> _Picture:
         return _Picture(content, suffix, width, height, rotated=False)
     rotated = header.orientation != 1
     kind = header.kind if header.kind in _KEPT_KINDS or not rotated else "PNG"
-    if suffix.lower() not in _SUFFIXES[kind]:
-        suffix = _SUFFIXES[kind][0]
-    return _Picture(encode(decoded.image, _SUFFIXES[kind][0]) if rotated else content, suffix, width, height, rotated)
+    if suffix.lower() not in SUFFIXES[kind]:
+        suffix = SUFFIXES[kind][0]
+    return _Picture(encode(decoded.image, SUFFIXES[kind][0]) if rotated else content, suffix, width, height, rotated)
 
 
 def _stem(name: str) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cvtl.background import map_ahead
 from cvtl.boxes import iou
-from cvtl.data import BoxesTarget, ClassTarget, Dataset, Sample, UInt8Image
+from cvtl.data import BoxesTarget, ClassTarget, Dataset, UInt8Image
 from cvtl.errors import DataError
 from cvtl.preprocessing import InputSpec, resize
 
@@ -126,7 +125,7 @@ class CutWindows(Sequence[tuple[Tensor, WindowTarget]]):
         self._targets: list[WindowTarget] = []
         order = np.random.default_rng([*seed, len(data)]).permutation(len(data))
         searched = set(order[:mining_pictures].tolist()) if mine else set()
-        for index, image in enumerate(_read_all(data)):
+        for index, image in enumerate(map_ahead(lambda sample: sample.read(), data, _READERS)):
             rng = np.random.default_rng([*seed, index])
             target = data[index].target
             assert isinstance(target, BoxesTarget)
@@ -206,16 +205,6 @@ def offsets_to_boxes(offsets: Tensor, windows: Tensor) -> Tensor:
 
 def _label(name: str, classes: Sequence[str]) -> int:
     return classes.index(name) if name in classes else len(classes)
-
-
-def _read_all(data: Dataset) -> Iterator[UInt8Image]:
-    """The pictures in order, decoded by several threads, a few ahead."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        samples: Iterator[Sample] = iter(data)
-        waiting = [pool.submit(sample.read) for sample in islice(samples, 2 * _READERS)]
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting.extend(pool.submit(sample.read) for sample in islice(samples, 1))
 
 
 def _windows_round(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvtl.background import Behind, ahead
+from cvtl.background import Behind, ahead, map_ahead
 
 
 def threads() -> int:
@@ -86,3 +86,34 @@ def test_an_error_of_the_worker_reaches_whoever_hands_over_and_nothing_more_is_h
     with pytest.raises(OSError, match="no space"):
         worker.close()
     assert done == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 50])
+def test_mapping_ahead_keeps_the_order(count: int) -> None:
+    def slowly_at_first(item: int) -> int:
+        time.sleep(0.01 if item % 5 == 0 else 0)
+        return item * item
+
+    assert list(map_ahead(slowly_at_first, range(count), 3)) == [item * item for item in range(count)]
+
+
+def test_mapping_ahead_draws_only_a_few_items_ahead() -> None:
+    drawn = 0
+
+    def items() -> Iterator[int]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield drawn
+
+    results = map_ahead(abs, items(), 2)
+    assert next(results) == 1
+    assert drawn <= 8
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_in_mapping_ahead_is_raised_at_its_place() -> None:
+    results = map_ahead(lambda item: 1 // item, [1, 1, 0, 1], 2)
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import cv2
 import numpy as np
 
+from cvtl.background import map_ahead
 from cvtl.data import Dataset, Sample, UInt8Image
 from cvtl.errors import DataError
 from cvtl.fingerprints import Fingerprint, fingerprint_of
 from cvtl.images import Decoded, cannot_open, decode, of_array
-from cvtl.picture_header import PictureHeader, read_header
+from cvtl.picture_header import SUFFIXES, PictureHeader, read_header
 from cvtl.run_settings import default_readers
 from cvtl_datasets.checks.findings import Finding, finding
 from cvtl_datasets.checks.sequences import GREY_SIDE
-from cvtl_datasets.writing import _SUFFIXES
 
-_READ_AHEAD = 4
 _KIND_OF_STATUS = {
     "unreadable": "unreadable picture",
     "truncated": "truncated picture",
@@ -66,21 +63,11 @@ def look_at_all(dataset: Dataset, advance: Callable[[int], None]) -> list[Seen]:
     Returns:
         One for each sample, in order.
     """
-    return list(_in_order(dataset, advance))
-
-
-def _in_order(dataset: Dataset, advance: Callable[[int], None]) -> Iterator[Seen]:
-    threads = default_readers()
-    waiting: deque[Future[Seen]] = deque()
-    with ThreadPoolExecutor(threads, "cvtl-check") as pool:
-        for sample in dataset:
-            waiting.append(pool.submit(look_at, sample))
-            if len(waiting) > _READ_AHEAD * threads:
-                yield waiting.popleft().result()
-                advance(1)
-        while waiting:
-            yield waiting.popleft().result()
-            advance(1)
+    found = []
+    for seen in map_ahead(look_at, dataset, default_readers()):
+        found.append(seen)
+        advance(1)
+    return found
 
 
 def look_at(sample: Sample) -> Seen:
@@ -138,7 +125,7 @@ def picture_findings(dataset: Dataset, seen: list[Seen]) -> Iterator[Finding]:
 def _file_findings(sample: Sample, header: PictureHeader) -> Iterator[Finding]:
     name, kind = sample.name, header.kind
     suffix = PurePosixPath(name if sample.file is None else sample.file.name).suffix
-    if suffix and suffix.lower() not in _SUFFIXES[kind]:
+    if suffix and suffix.lower() not in SUFFIXES[kind]:
         yield finding("wrong suffix", name, f"it is a {kind} file, not what '{suffix}' says", (name,))
     stored, upright, stated = (header.width, header.height), header.upright_wh, sample.annotated_wh
     if header.orientation != 1:
