@@ -11,16 +11,30 @@ from cvtl._lazy import resolve
 
 if TYPE_CHECKING:
     from cvtl.data import load_data
+    from cvtl.evaluation.evaluate import evaluate
+    from cvtl.evaluation.predictions import predict, read_predictions
     from cvtl.pipeline import run
     from cvtl.training.start import train_plugin as train
     from cvtl.weights import load as load_model
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_data", "load_model", "run", "train"]
+__all__ = [
+    "__version__",
+    "evaluate",
+    "load_data",
+    "load_model",
+    "predict",
+    "read_predictions",
+    "run",
+    "train",
+]
 
 _LAZY = {
+    "evaluate": "cvtl.evaluation.evaluate:evaluate",
     "load_data": "cvtl.data:load_data",
     "load_model": "cvtl.weights:load",
+    "predict": "cvtl.evaluation.predictions:predict",
+    "read_predictions": "cvtl.evaluation.predictions:read_predictions",
     "run": "cvtl.pipeline:run",
     "train": "cvtl.training.start:train_plugin",
 }

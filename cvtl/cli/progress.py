@@ -69,6 +69,7 @@ class LineProgress(Progress):
         """Count from `done` inputs on."""
         self._done = done
         self._clock = Rate()
+        self._last = perf_counter()
 
     def advance(self, count: int) -> None:
         """Print a line if the last one is long ago."""

@@ -1,0 +1,288 @@
+"""`cvtl eval WEIGHTS DATA`: how good weights or predictions are, with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cvtl.cli.parser import VerbParser, values_of
+from cvtl.cli.terminal import print_json, printable, terminal
+from cvtl.data import Dataset, Split, load_data
+from cvtl.errors import ExitCode, OutputError, UsageError
+from cvtl.evaluation.evaluation import Evaluation
+from cvtl.evaluation.found import Predictions
+from cvtl.evaluation.settings import EvalSettings
+from cvtl.files import write_atomically
+from cvtl.options import make_options
+from cvtl.reporting.sections import Section, Table
+from cvtl.run_folder import ROWS_NAME, next_free_folder
+from cvtl.tasks import TaskName
+from cvtl.weights import digest, installed_versions, read_header
+
+RUNS_FOLDER = Path("cvtl-runs")
+EVALUATION_NAME = "evaluation.json"
+REPORT_NAME = "report.html"
+_MOST_ROWS = 12
+_SPLITS: tuple[Split, ...] = ("test", "val", "train")
+_Part = Literal["test", "val", "train", "all"]
+_Measured = Literal["classify", "localize", "detect", "landmarks"]
+_EXAMPLE = "For example: cvtl eval w.safetensors data/, or cvtl eval --predictions found/rows.jsonl data/"
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """Weights or a file of predictions.
+
+    Attributes:
+        path: where it lies.
+        is_weights: whether a model has to run first.
+        rows_name: what its predictions are written to if it does.
+    """
+
+    path: Path
+    is_weights: bool
+    rows_name: str
+
+    def facts(self) -> dict[str, str]:
+        """What it is, for the report."""
+        file = self.path / ROWS_NAME if self.path.is_dir() else self.path
+        return {"path": str(self.path), "sha256": digest(file)}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb; `arguments` are the words behind it."""
+    options = _parser().parse(arguments)
+    contenders, data = _operands(options)
+    settings = make_options(EvalSettings, values_of(EvalSettings, options))
+    task = _task(contenders, options["task"])
+    out = Path(options["out"] or next_free_folder(RUNS_FOLDER, "eval"))
+    if (out / EVALUATION_NAME).exists():
+        raise OutputError(f"'{out}' already holds an evaluation", hint="Choose another folder with --out")
+    dataset, split = _choose_split(load_data(data, task, format=options["format"]), options["split"])
+    predictions = [_predictions(each, dataset, task, out, options) for each in contenders]
+    with _busy("measuring", options):
+        evaluation = _evaluate(predictions, dataset, settings)
+        found = _as_json(evaluation, contenders, dataset, split, settings)
+        write_atomically(out / EVALUATION_NAME, json.dumps(found, indent=2) + "\n")
+        _write_page(out / REPORT_NAME, evaluation, found)
+    if options["json"]:
+        print_json(found)
+    elif not options["quiet"]:
+        _print(evaluation, found, out)
+    complete = all(answer is not None for each in predictions for answer in each.found)
+    return ExitCode.OK if complete else ExitCode.SOME_BAD_INPUTS
+
+
+def _parser() -> VerbParser:
+    parser = VerbParser(
+        "eval",
+        "Measure weights, or predictions from a file, against a data set.\n"
+        f"Writes OUT/{REPORT_NAME}, a page for any browser, and OUT/{EVALUATION_NAME} with the same for programs.\n"
+        "Exit code 3 if there are pictures without an answer, which counts as nothing found.",
+        [
+            ("cvtl eval w.safetensors data/", "run the weights over the test pictures and measure"),
+            ("cvtl eval --predictions found/rows.jsonl data/", "what `cvtl run` found, or COCO results"),
+            ("cvtl eval new.safetensors data/ --against old.safetensors", "is the new one better, or is it chance?"),
+            ("cvtl eval w.safetensors data/ --json | jq .figures.AP50.value", "one figure, for programs"),
+        ],
+        operands="[WEIGHTS] DATA",
+        config=True,
+    )
+    parser.add_operand("paths", many=True, help="weights file, unless --predictions is given; then the data set")
+    parser.add_option(
+        "predictions", str | None, metavar="FILE", help="COCO results, or the rows.jsonl of a run, instead of WEIGHTS"
+    )
+    parser.add_option(
+        "against", str | None, metavar="OTHER", help="compare with these weights or predictions on the same pictures"
+    )
+    parser.add_option(
+        "split",
+        _Part | None,
+        help="which pictures; if unset, test if there are any, else val, else all",
+    )
+    parser.add_option("task", _Measured | None, help="where predictions or data leave it open")
+    parser.add_option("format", str | None, help="format of the data, if it should not be guessed")
+    parser.add_option("out", str | None, help=f"folder to write to; {RUNS_FOLDER}/eval, with a number, if unset")
+    parser.add_option("device", str, default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_option(
+        "batch_size",
+        Annotated[int, Field(ge=1)],
+        default=8,
+        metavar="N",
+        help="pictures that go through the network together",
+    )
+    parser.add_flag("quiet", help="print nothing but errors")
+    parser.add_flag("json", help="print what was measured as JSON, and nothing else")
+    parser.add_fields(EvalSettings, "how to evaluate")
+    return parser
+
+
+def _operands(options: Mapping[str, Any]) -> tuple[list[_Contender], str]:
+    """What to measure, with what to compare it if anything, and the data set."""
+    paths, predictions = list(options["paths"]), options["predictions"]
+    wanted = 1 if predictions else 2
+    if len(paths) > wanted:
+        behind = "Behind --predictions only the data set is named" if predictions else _EXAMPLE
+        raise UsageError(f"'{paths[wanted]}' is one word too many", hint=behind)
+    if len(paths) < wanted:
+        problem = f"only '{paths[0]}' was named, but it takes weights and a data set" if paths else "no data were named"
+        raise UsageError(problem, hint=_EXAMPLE)
+    data = paths.pop()
+    contenders = [_contender(predictions or paths[0], "predictions.jsonl")]
+    if not predictions and not contenders[0].is_weights:
+        raise UsageError(
+            f"'{paths[0]}' is not a .safetensors weights file",
+            hint=f"If it holds predictions: cvtl eval --predictions {paths[0]} {data}",
+        )
+    if options["against"]:
+        contenders.append(_contender(options["against"], "predictions-against.jsonl"))
+    return contenders, data
+
+
+def _contender(path: str, rows_name: str) -> _Contender:
+    return _Contender(Path(path), path.endswith(".safetensors"), rows_name)
+
+
+def _task(contenders: list[_Contender], named: TaskName | None) -> TaskName | None:
+    """The task of the weights, or else what was named."""
+    task = named
+    for each in contenders:
+        if each.is_weights:
+            header = read_header(each.path)
+            if header.task == "style":
+                raise UsageError(
+                    f"'{each.path}' paints pictures in a style, of which none is right or wrong",
+                    hint=f"Look at them: cvtl run style --weights {each.path} photos/",
+                )
+            if task not in (None, header.task):
+                raise UsageError(
+                    f"'{each.path}' holds weights for the task '{header.task}', not '{task}'",
+                    hint="Leave --task out, and compare only what answers the same question",
+                )
+            task = header.task
+    return task
+
+
+def _choose_split(dataset: Dataset, named: _Part | None) -> tuple[Dataset, _Part]:
+    """The pictures to measure on, and what they are called."""
+    there = [split for split in _SPLITS if len(dataset.split(split))]
+    default: _Part = "test" if "test" in there else "val" if "val" in there else "all"
+    part = named or default
+    if part == "all":
+        return dataset, part
+    if part not in there:
+        raise UsageError(
+            f"'{dataset.root}' has no pictures in the split '{part}'",
+            hint=f"Its splits are {', '.join(there)}" if there else "It has no splits: leave --split out",
+        )
+    return dataset.split(part), part
+
+
+def _predictions(
+    contender: _Contender, dataset: Dataset, task: TaskName | None, out: Path, options: Mapping[str, Any]
+) -> Predictions:
+    from cvtl.cli.progress import choose_progress
+    from cvtl.evaluation.predictions import predict, read_predictions, write_rows
+
+    if not contender.is_weights:
+        return read_predictions(contender.path, dataset, task)
+    predictions = predict(
+        contender.path,
+        dataset,
+        device=options["device"],
+        batch_size=options["batch_size"],
+        progress=choose_progress(len(dataset), quiet=options["quiet"] or options["json"]),
+    )
+    write_rows(predictions, dataset, out / contender.rows_name)
+    return predictions
+
+
+@contextmanager
+def _busy(what: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Show on a terminal that something goes on."""
+    console = terminal(stderr=True)
+    if options["quiet"] or options["json"] or not console.is_terminal:
+        yield
+    else:
+        with console.status(what):
+            yield
+
+
+def _evaluate(predictions: list[Predictions], dataset: Dataset, settings: EvalSettings) -> Evaluation:
+    """The evaluation of the first, with a comparison before everything else where there is a second."""
+    from cvtl.evaluation.bootstrap import compare
+    from cvtl.evaluation.evaluate import evaluate
+
+    first, *others = (evaluate(each, dataset, settings) for each in predictions)
+    for other in others:
+        comparison = compare(first, other, settings.draws, settings.seed)
+        notes = [f"{other.name}: {note}" for note in other.notes if note not in first.notes]
+        first = replace(first, sections=[comparison, *first.sections], notes=(*first.notes, *notes))
+    return first
+
+
+def _as_json(
+    evaluation: Evaluation, contenders: list[_Contender], dataset: Dataset, split: _Part, settings: EvalSettings
+) -> dict[str, Any]:
+    from cvtl.reporting.values import to_json
+
+    described = [each.facts() for each in contenders]
+    return {
+        "task": evaluation.task,
+        "predictions": described[0],
+        "against": described[1] if len(described) > 1 else None,
+        "data": {
+            "path": dataset.root,
+            "format": dataset.format,
+            "split": split,
+            "pictures": evaluation.pictures,
+            "digest": dataset.digest(),
+        },
+        "settings": settings.model_dump(mode="json"),
+        "versions": installed_versions(),
+        "notes": list(evaluation.notes),
+        **to_json(evaluation.figures, evaluation.sections),
+    }
+
+
+def _write_page(path: Path, evaluation: Evaluation, found: Mapping[str, Any]) -> None:
+    from cvtl.reporting.page import write_page
+
+    data, contenders = found["data"], {"predictions": found["predictions"], "against": found["against"]}
+    facts = {"task": evaluation.task, "data": f"{data['path']} ({data['format']})", "pictures": _pictures(data)}
+    for name, contender in contenders.items():
+        if contender:
+            facts |= {name: contender["path"], f"SHA-256 of {name}": contender["sha256"][:16]}
+    title = f"Evaluation of {Path(found['predictions']['path']).name} on {Path(data['path']).name}"
+    write_page(path, title, evaluation.figures, evaluation.sections, evaluation.notes, facts=facts)
+
+
+def _pictures(data: Mapping[str, Any]) -> str:
+    return f"{data['pictures']} ({'all of them' if data['split'] == 'all' else 'split ' + data['split']})"
+
+
+def _print(evaluation: Evaluation, found: Mapping[str, Any], out: Path) -> None:
+    from cvtl.reporting.terminal import print_figures, print_section
+
+    console = terminal()
+    data = found["data"]
+    console.print(
+        printable(f"{evaluation.task} on '{data['path']}' ({data['format']}), pictures: {_pictures(data)}"),
+        soft_wrap=True,
+    )
+    print_figures(console, evaluation.figures)
+    for section in filter(_is_printed, evaluation.sections):
+        print_section(console, section, most_rows=_MOST_ROWS)
+    for note in evaluation.notes:
+        console.print(printable(f"note: {note}"), style="yellow")
+    console.print(printable(f"report: {out / REPORT_NAME}"), soft_wrap=True)
+
+
+def _is_printed(section: Section) -> bool:
+    return isinstance(section, Table)
