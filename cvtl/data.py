@@ -252,7 +252,7 @@ class DatasetFormat:
             `DataError` is for data that cannot be read at all, and names file and line.
         save: `module:function`, `(Dataset, Path, advance) -> Mapping[str, int]`, if it can be written: writes pictures
             and annotations into a new folder as a stream, calls `advance(1)` after each sample, and gives what the
-            format cannot hold: field and how often it occurs.
+            format cannot hold: field and how often it occurs. What else a user should know it says by a `CvtlWarning`.
         refines: name of a format that this one is a special case of, and preferred to where both would do.
     """
 
@@ -286,7 +286,12 @@ def formats() -> Registry[DatasetFormat]:
 
 
 def load_data(
-    path: str | Path, task: TaskName | None = None, *, format: str | None = None, strict: bool = True
+    path: str | Path,
+    task: TaskName | None = None,
+    *,
+    format: str | None = None,
+    strict: bool = True,
+    splits: str | Path | bool = True,
 ) -> Dataset:
     """Open a data set of any registered format.
 
@@ -295,6 +300,8 @@ def load_data(
         task: only formats that can hold this task's targets are asked.
         format: the format's name, if it should not be guessed.
         strict: refuse data of which something had to be left out (`Problem.fatal`).
+        splits: a split file to divide it by; True for the one that `cvtl data split` put beside it, if it did; False
+            for the publisher's division.
 
     Raises:
         DataError: nothing is there, no format or more than one recognises it, or it has mistakes.
@@ -310,7 +317,16 @@ def load_data(
             f"'{path}': {fatal[0].where}: {fatal[0].what}{more}",
             hint=f"`cvtl data check {path}` lists all that is wrong",
         )
-    return dataset
+    return _divided(dataset, path, splits)
+
+
+def _divided(dataset: Dataset, path: Path, splits: str | Path | bool) -> Dataset:
+    from cvtl.split_file import split_file_of, with_split_file
+
+    if splits is False:
+        return dataset
+    file = split_file_of(path) if splits is True else Path(splits)
+    return with_split_file(dataset, file) if splits is not True or file.exists() else dataset
 
 
 def _find_format(path: Path, task: TaskName | None, name: str | None) -> DatasetFormat:

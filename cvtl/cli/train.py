@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvtl.cli.parser import VerbParser, values_of
+from cvtl.cli.progress import choose_progress
 from cvtl.cli.terminal import print_json, printable, terminal
 from cvtl.errors import ExitCode, PluginError, UsageError
 from cvtl.options import make_options
@@ -88,6 +89,9 @@ def _parser(spec: PluginSpec) -> VerbParser:
     )
     parser.add_flag("resume", help="go on with the training in --out")
     parser.add_option("format", str | None, help="format of the data, if it should not be guessed")
+    parser.add_option(
+        "splits", str | None, metavar="FILE", help="split file to divide the data by; the data's own if unset"
+    )
     parser.add_option("licence", str, default="", help="under which the weights may be used, kept in them")
     parser.add_flag("quiet", help="print nothing but errors")
     parser.add_flag("json", help="print the summary as JSON, and nothing else")
@@ -106,6 +110,7 @@ def _parser(spec: PluginSpec) -> VerbParser:
 def _train(spec: PluginSpec, out: Path, options: dict[str, Any]) -> TrainReport:
     from cvtl.training.start import train_plugin
 
+    quiet = options["quiet"] or options["json"]
     return train_plugin(
         spec.name,
         options["data"],
@@ -113,9 +118,11 @@ def _train(spec: PluginSpec, out: Path, options: dict[str, Any]) -> TrainReport:
         options=values_of(spec.options_type(), options),
         settings=make_options(TrainSettings, values_of(TrainSettings, options)),
         format=options["format"],
+        splits=options["splits"] or True,
         resume=options["resume"],
-        quiet=options["quiet"] or options["json"],
+        quiet=quiet,
         licence=options["licence"],
+        progress=choose_progress(None, quiet=quiet),
     )
 
 

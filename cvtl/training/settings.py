@@ -50,3 +50,12 @@ class TrainSettings(Options):
         lt=1,
         description="part of the data kept for validation, if the data has no such part",
     )
+    group_by: str | None = Field(
+        default=None,
+        description="regular expression for what of a picture's name says which person, video or place it belongs to; "
+        "what is kept for validation shares none with the rest",
+    )
+    near_duplicates: bool = Field(
+        default=True,
+        description="keep pictures that are nearly the same on one side of the validation; false saves a look at all",
+    )

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cvtl.data import Dataset, load_data
 from cvtl.options import make_options
+from cvtl.progress import Progress
 from cvtl.registry import plugins
 from cvtl.splits import train_and_val
 from cvtl.training.run import TrainReport, train
@@ -24,11 +25,13 @@ def train_plugin(
     options: Mapping[str, Any] | None = None,
     settings: TrainSettings | None = None,
     format: str | None = None,
+    splits: str | Path | bool = True,
     resume: bool = False,
     quiet: bool = False,
     licence: str = "",
+    progress: Progress | None = None,
 ) -> TrainReport:
-    """Train a plugin on a data set; without a validation part, one is held out.
+    """Train a plugin on a data set; without a validation part, one is held out that shares nothing with the rest.
 
     Args:
         plugin: name of an installed plugin.
@@ -37,9 +40,11 @@ def train_plugin(
         options: the plugin's options.
         settings: how to train.
         format: the data set's format, if it should not be guessed.
+        splits: a split file, or whether to go by the data set's own; as for `load_data`.
         resume: go on with the training in `out`.
         quiet: show nothing.
         licence: under which the weights may be used.
+        progress: is told how the search for near-duplicates gets on.
 
     Raises:
         CvtlError: anything a user can cause.
@@ -49,9 +54,36 @@ def train_plugin(
     settings = settings or TrainSettings()
     spec = plugins().get(plugin)
     checked = make_options(spec.options_type(), options or {})
-    dataset = data if isinstance(data, Dataset) else load_data(data, format=format)
-    train_data, val_data, how = train_and_val(dataset, settings.val_fraction, settings.seed)
-    Console(stderr=True, quiet=quiet).print(how, highlight=False)
+    console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        dataset = load_data(data, spec.task, format=format, splits=splits)
+    if dataset.problems:
+        console.print(dataset.describe_problems())
+    # Generated pictures are made when they are read: their maker keeps apart what belongs apart.
+    in_files = sum(sample.file is not None and sample.split != "test" for sample in dataset)
+    if settings.near_duplicates and in_files:
+        console.print(f"Looking for near-duplicates among {in_files} pictures.")
+    else:
+        progress = None
+    train_data, val_data, how = _divide(dataset, settings, progress or Progress())
+    console.print(how)
     seed_all(settings.seed)
     model = spec.model_type().initialize(checked, dataset.classes)
     return train(model, train_data, val_data, settings, out, resume=resume, quiet=quiet, licence=licence)
+
+
+def _divide(dataset: Dataset, settings: TrainSettings, progress: Progress) -> tuple[Dataset, Dataset, str]:
+    progress.start(0)
+    try:
+        return train_and_val(
+            dataset,
+            settings.val_fraction,
+            settings.seed,
+            group_by=settings.group_by,
+            near_duplicates=settings.near_duplicates,
+            advance=progress.advance,
+        )
+    finally:
+        progress.finish()
