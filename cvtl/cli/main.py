@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from io import TextIOWrapper
 from types import FrameType
@@ -71,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             # File names may hold what the terminal's encoding does not.
             stream.reconfigure(errors="backslashreplace")
+    # What is wrong with a picture is said by its row or finding.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         if "--offline" in arguments:
