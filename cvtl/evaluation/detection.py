@@ -1,22 +1,17 @@
-"""Average precision and recall of detections, as COCO defines them.
-
-Definition: https://cocodataset.org/#detection-eval. A detection is right if its IoU with a box of its class that no
-better detection has taken reaches a threshold; crowd boxes excuse detections and are missed by nobody. The engine is
-faster-coco-eval, which gives pycocotools' numbers.
-"""
+"""COCO's figures of a detector's results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cvtl.boxes import xyxy_to_xywh
 from cvtl.data import BoxesTarget, Dataset
 from cvtl.errors import DataError, UsageError
+from cvtl.evaluation.box_tables import tabulate
+from cvtl.evaluation.coco import coco_figures
+from cvtl.evaluation.found import FoundBoxes
 from cvtl.results import Detections
 
 if TYPE_CHECKING:
@@ -25,25 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionMetrics:
-    """COCO's twelve figures and AP50 per class, all in [0, 1]; NaN where there is no box to find.
+    """COCO's twelve figures and AP50 per class, all in [0, 1]; NaN where there is nothing to find.
 
-    AP is the mean over recall levels and classes; where no IoU is named also over the IoU thresholds 0.50, 0.55, ...
-    0.95. AR is the recall, averaged likewise. Sizes are those of the true box (COCO's own files name the area of
-    the outline instead): small below 32 x 32 pixels, large above 96 x 96.
+    See `cvtl.evaluation.coco.COCO_FIGURES` for what they mean.
 
     Attributes:
         ap: average precision.
         ap50: at IoU 0.50.
         ap75: at IoU 0.75.
-        ap_small: on small boxes.
-        ap_medium: on medium boxes.
-        ap_large: on large boxes.
+        ap_small: on small objects.
+        ap_medium: on medium objects.
+        ap_large: on large objects.
         ar1: average recall, given the best detection of each picture and class.
         ar10: given the best ten.
         ar100: given the best hundred, as all the others.
-        ar_small: on small boxes.
-        ar_medium: on medium boxes.
-        ar_large: on large boxes.
+        ar_small: on small objects.
+        ar_medium: on medium objects.
+        ar_large: on large objects.
         ap50_by_class: class name to AP50, in class order.
     """
 
@@ -77,42 +70,28 @@ def evaluate_detections(
         UsageError: the results are of a model with other classes.
 
     Example:
-        >>> import torch
+        >>> import numpy as np, torch
         >>> target = BoxesTarget(np.array([[0, 0, 50, 40]]), np.array([0]))
         >>> found = Detections(torch.tensor([[0, 0, 50, 36]]), torch.tensor([0.9]), torch.tensor([0]), ("car",))
         >>> metrics = evaluate_detections([found], [target], ["car"])
         >>> round(metrics.ap50, 3), round(metrics.ap, 3), metrics.ap_small
         (1.0, 0.9, nan)
     """
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    found: list[dict[str, Any]] = []
-    true: list[dict[str, Any]] = []
-    for image_id, (result, target) in enumerate(zip(results, targets, strict=True)):
+    for result in results:
         if tuple(result.classes) != tuple(classes):
             raise UsageError(
                 f"the detections are of the classes {', '.join(result.classes)}, the data of {', '.join(classes)}",
                 hint="Evaluate with data that has the model's classes, in the same order",
             )
-        found += _result_rows(image_id, result)
-        true += _target_rows(image_id, target)
-    dataset = {
-        "images": [{"id": i} for i in range(len(targets))],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(classes)],
-    }
-    evaluator = COCOeval_faster(
-        COCO(dataset | {"annotations": _numbered(true)}, print_function=_silent),
-        COCO(dataset | {"annotations": _numbered(found)}, print_function=_silent),
-        iouType="bbox",
-        print_function=_silent,
+    found = [
+        FoundBoxes(each.boxes.double().numpy(), each.scores.double().numpy(), each.labels.numpy()) for each in results
+    ]
+    coco = coco_figures(tabulate(found, targets, classes))
+    names = [name for name in DetectionMetrics.__dataclass_fields__ if name != "ap50_by_class"]
+    return DetectionMetrics(
+        **dict(zip(names, coco.figures.tolist(), strict=True)),
+        ap50_by_class=dict(zip(classes, coco.ap50.tolist(), strict=True)),
     )
-    evaluator.run()
-    names = [each.name for each in fields(DetectionMetrics) if each.name != "ap50_by_class"]
-    summary = {name: _defined(value) for name, value in zip(names, evaluator.stats, strict=True)}
-    # precision: IoU threshold x recall level x class x size x number of detections; IoU 0.50 first, all sizes first.
-    ap50 = evaluator.eval["precision"][0, :, :, 0, -1].mean(axis=0)
-    by_class = {name: _defined(value) for name, value in zip(classes, ap50, strict=True)}
-    return DetectionMetrics(**summary, ap50_by_class=by_class)
 
 
 def evaluate_detector(model: Model, data: Dataset, *, batch_size: int = 8) -> DetectionMetrics:
@@ -141,36 +120,3 @@ def evaluate_detector(model: Model, data: Dataset, *, batch_size: int = 8) -> De
     if not len(results) == len(targets) == len(data):
         raise DataError(f"'{data.root or data.format}' and the model are not both of boxes", hint="Use a detection set")
     return evaluate_detections(results, targets, data.classes)
-
-
-def _result_rows(image_id: int, result: Detections) -> list[dict[str, Any]]:
-    boxes = xyxy_to_xywh(result.boxes.double()).tolist()
-    triples = zip(boxes, result.scores.tolist(), result.labels.tolist(), strict=True)
-    return [
-        {"image_id": image_id, "category_id": label, "bbox": box, "area": box[2] * box[3], "score": score}
-        for box, score, label in triples
-    ]
-
-
-def _target_rows(image_id: int, target: BoxesTarget) -> list[dict[str, Any]]:
-    boxes = target.boxes.astype(np.float64)
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    rows = zip(np.hstack([boxes[:, :2], sizes]).tolist(), target.labels.tolist(), target.crowd.tolist(), strict=True)
-    return [
-        {"image_id": image_id, "category_id": label, "bbox": box, "area": box[2] * box[3], "iscrowd": int(crowd)}
-        for box, label, crowd in rows
-    ]
-
-
-def _numbered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    # From 1: COCO's matching takes the number 0 for "not matched".
-    return [row | {"id": number} for number, row in enumerate(rows, start=1)]
-
-
-def _defined(value: float) -> float:
-    # COCO says -1 where there is nothing to measure, which would spoil a mean.
-    return float(value) if value >= 0 else float("nan")
-
-
-def _silent(*_: object) -> None:
-    pass
