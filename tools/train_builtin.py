@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cvtl.evaluation.detection import evaluate_detector
+from cvtl.evaluation.detection.detector import evaluate_detector
 from cvtl.training import TrainSettings
 from cvtl.training.start import train_plugin
 from cvtl.weights import load, read_header, save

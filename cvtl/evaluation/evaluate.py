@@ -16,7 +16,7 @@ from cvtl.tasks import TaskName
 _EVALUATORS: Mapping[str, str] = {
     "classify": "cvtl.evaluation.classes:evaluate_classes",
     "localize": "cvtl.evaluation.objects:evaluate_objects",
-    "detect": "cvtl.evaluation.boxes:evaluate_boxes",
+    "detect": "cvtl.evaluation.detection.boxes:evaluate_boxes",
     "landmarks": "cvtl.evaluation.points:evaluate_points",
 }
 _TARGETS: Mapping[str, type[Target]] = {

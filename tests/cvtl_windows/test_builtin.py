@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvtl import weights
-from cvtl.evaluation.detection import evaluate_detector
+from cvtl.evaluation.detection.detector import evaluate_detector
 from cvtl_datasets.scenes import CLASSES, digit_scenes
 from cvtl_windows.builtin import digit_weights
 

@@ -18,10 +18,10 @@ from rich.table import Table
 
 from cvtl.data import BoxesTarget, Dataset, Sample, UInt8Image
 from cvtl.evaluation.bootstrap import with_intervals
-from cvtl.evaluation.box_scorer import BoxScorer
-from cvtl.evaluation.box_tables import BoxTables, tabulate
-from cvtl.evaluation.boxes import evaluate_boxes
-from cvtl.evaluation.coco import coco_figures
+from cvtl.evaluation.detection.boxes import evaluate_boxes
+from cvtl.evaluation.detection.coco import coco_figures
+from cvtl.evaluation.detection.scorer import BoxScorer
+from cvtl.evaluation.detection.tables import BoxTables, tabulate
 from cvtl.evaluation.found import FoundBoxes, Predictions
 from cvtl.evaluation.settings import EvalSettings
 

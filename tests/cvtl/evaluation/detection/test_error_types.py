@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from cvtl.data import BoxesTarget
-from cvtl.evaluation.box_outcome import Outcome, judge
-from cvtl.evaluation.box_tables import tabulate
-from cvtl.evaluation.coco import coco_figures
-from cvtl.evaluation.error_types import ERROR_TYPES, error_costs, error_sections, find_errors
+from cvtl.evaluation.detection.coco import coco_figures
+from cvtl.evaluation.detection.error_types import ERROR_TYPES, error_costs, error_sections, find_errors
+from cvtl.evaluation.detection.outcome import Outcome, judge
+from cvtl.evaluation.detection.tables import tabulate
 from cvtl.evaluation.found import FoundBoxes
 
 Box = tuple[float, float, float, float]

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cvtl.data import BoxesTarget
-from cvtl.evaluation.box_tables import BoxTables, tabulate
+from cvtl.evaluation.detection.tables import BoxTables, tabulate
 from cvtl.evaluation.found import FoundBoxes
 
 Floats = npt.NDArray[np.float64]

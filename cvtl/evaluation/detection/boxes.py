@@ -9,14 +9,14 @@ import numpy as np
 
 from cvtl.data import BoxesTarget, Dataset
 from cvtl.evaluation.bootstrap import with_intervals
-from cvtl.evaluation.box_classes import class_table, f1_curves, precision_recall_curves, voc_table
-from cvtl.evaluation.box_galleries import false_positives, misses
-from cvtl.evaluation.box_outcome import Outcome, judge
-from cvtl.evaluation.box_scorer import BoxScorer
-from cvtl.evaluation.box_tables import MAX_DETECTIONS, BoxTables, tabulate
-from cvtl.evaluation.coco import coco_figures
-from cvtl.evaluation.confusion import confusion_matrix
-from cvtl.evaluation.error_types import error_sections, find_errors
+from cvtl.evaluation.detection.classes import class_table, f1_curves, precision_recall_curves, voc_table
+from cvtl.evaluation.detection.coco import coco_figures
+from cvtl.evaluation.detection.confusion import confusion_matrix
+from cvtl.evaluation.detection.error_types import error_sections, find_errors
+from cvtl.evaluation.detection.galleries import false_positives, misses
+from cvtl.evaluation.detection.outcome import Outcome, judge
+from cvtl.evaluation.detection.scorer import BoxScorer
+from cvtl.evaluation.detection.tables import MAX_DETECTIONS, BoxTables, tabulate
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import FoundBoxes, Predictions
 from cvtl.evaluation.settings import EvalSettings
@@ -28,7 +28,7 @@ _LISTED = 5
 def evaluate_boxes(predictions: Predictions, dataset: Dataset, settings: EvalSettings) -> Evaluation:
     """Compare the boxes that were found with those that are there.
 
-    Figures: COCO's twelve (`cvtl.evaluation.coco.COCO_FIGURES`), computed by `settings.engine`.
+    Figures: COCO's twelve (`cvtl.evaluation.detection.coco.COCO_FIGURES`), computed by `settings.engine`.
 
     Args:
         predictions: `FoundBoxes` or None for each sample.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from cvtl.data import Dataset
-from cvtl.evaluation.box_outcome import Outcome
-from cvtl.evaluation.box_tables import Floats
-from cvtl.evaluation.error_types import BACKGROUND, CLASS, DUPLICATE, LOCATION, Errors
+from cvtl.evaluation.detection.error_types import BACKGROUND, CLASS, DUPLICATE, LOCATION, Errors
+from cvtl.evaluation.detection.outcome import Outcome
+from cvtl.evaluation.detection.tables import Floats
 from cvtl.reporting.sections import Gallery, Marks, Thumbnail
 
 

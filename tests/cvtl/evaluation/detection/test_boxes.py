@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cvtl.data import BoxesTarget, Dataset, Sample
-from cvtl.evaluation.boxes import evaluate_boxes
-from cvtl.evaluation.coco import COCO_FIGURES
+from cvtl.evaluation.detection.boxes import evaluate_boxes
+from cvtl.evaluation.detection.coco import COCO_FIGURES
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import FoundBoxes, Predictions
 from cvtl.evaluation.settings import EvalSettings

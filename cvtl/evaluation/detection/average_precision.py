@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from cvtl.evaluation.box_tables import Floats
+from cvtl.evaluation.detection.tables import Floats
 
 Numbers = Floats | npt.NDArray[np.int64] | npt.NDArray[np.int32]
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from cvtl.evaluation.box_tables import Bools, Floats, FoundTable, Ints, TrueTable
+from cvtl.evaluation.detection.tables import Bools, Floats, FoundTable, Ints, TrueTable
 
 COCO_IOUS: Floats = np.linspace(0.5, 0.95, 10)
 """The IoU thresholds that COCO's AP is the mean over."""
@@ -88,7 +88,7 @@ def overlapping(
 
     Example:
         >>> from cvtl.data import BoxesTarget
-        >>> from cvtl.evaluation.box_tables import tabulate
+        >>> from cvtl.evaluation.detection.tables import tabulate
         >>> from cvtl.evaluation.found import FoundBoxes
         >>> found = FoundBoxes(np.array([[0, 0, 10, 8.]]), np.array([0.9]), np.array([0]))
         >>> tables = tabulate([found], [BoxesTarget(np.array([[0, 0, 10, 10]]), np.array([0]))], ["cat"])

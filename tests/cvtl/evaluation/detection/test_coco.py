@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from cvtl.data import BoxesTarget
 from cvtl.errors import UsageError
-from cvtl.evaluation.box_scorer import BoxScorer
-from cvtl.evaluation.box_tables import tabulate
-from cvtl.evaluation.coco import COCO_FIGURES, Engine, coco_figures
+from cvtl.evaluation.detection.coco import COCO_FIGURES, Engine, coco_figures
+from cvtl.evaluation.detection.scorer import BoxScorer
+from cvtl.evaluation.detection.tables import tabulate
 from cvtl.evaluation.found import FoundBoxes
 
 Floats = npt.NDArray[np.float64]

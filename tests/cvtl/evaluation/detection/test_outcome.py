@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvtl.data import BoxesTarget
-from cvtl.evaluation.box_classes import class_table, f1_curves, precision_recall_curves
-from cvtl.evaluation.box_outcome import judge, score_curve
-from cvtl.evaluation.box_tables import tabulate
-from cvtl.evaluation.coco import coco_figures
-from cvtl.evaluation.confusion import confusion_counts, confusion_matrix
+from cvtl.evaluation.detection.classes import class_table, f1_curves, precision_recall_curves
+from cvtl.evaluation.detection.coco import coco_figures
+from cvtl.evaluation.detection.confusion import confusion_counts, confusion_matrix
+from cvtl.evaluation.detection.outcome import judge, score_curve
+from cvtl.evaluation.detection.tables import tabulate
 from cvtl.evaluation.found import FoundBoxes
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvtl.evaluation.box_matching import match, overlapping
-from cvtl.evaluation.box_tables import Bools, BoxTables, Floats, Ints, by_class
+from cvtl.evaluation.detection.matching import match, overlapping
+from cvtl.evaluation.detection.tables import Bools, BoxTables, Floats, Ints, by_class
 
 _NO_BETTER_THRESHOLD = 0.5
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvtl.evaluation.box_matching import overlapping, take_turns
-from cvtl.evaluation.box_outcome import Outcome
-from cvtl.evaluation.box_tables import Ints, ranks_within
+from cvtl.evaluation.detection.matching import overlapping, take_turns
+from cvtl.evaluation.detection.outcome import Outcome
+from cvtl.evaluation.detection.tables import Ints, ranks_within
 from cvtl.reporting.sections import Matrix
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cvtl.errors import UsageError
-from cvtl.evaluation.box_tables import BoxTables, Floats, FoundTable, TrueTable
+from cvtl.evaluation.detection.tables import BoxTables, Floats, FoundTable, TrueTable
 
 Engine = Literal["faster-coco-eval", "pycocotools"]
 

@@ -6,11 +6,16 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from cvtl.evaluation.average_precision import RECALL_LEVELS, Interpolation, average_precision, precision_at_levels
-from cvtl.evaluation.box_matching import match_voc, overlapping
-from cvtl.evaluation.box_outcome import Outcome, ScoreCurve
-from cvtl.evaluation.box_tables import BoxTables, Floats, by_class
-from cvtl.evaluation.coco import CocoFigures
+from cvtl.evaluation.detection.average_precision import (
+    RECALL_LEVELS,
+    Interpolation,
+    average_precision,
+    precision_at_levels,
+)
+from cvtl.evaluation.detection.coco import CocoFigures
+from cvtl.evaluation.detection.matching import match_voc, overlapping
+from cvtl.evaluation.detection.outcome import Outcome, ScoreCurve
+from cvtl.evaluation.detection.tables import BoxTables, Floats, by_class
 from cvtl.reporting.sections import Cell, Curves, Table
 
 _MOST_LINES = 7
@@ -87,7 +92,7 @@ def voc_average_precision(
         tables: all detections and objects.
         iou: that an overlap has to reach.
         interpolation: `voc` (2010 and later) or `voc-11` (before).
-        inclusive: take coordinates for numbers of pixels, as `cvtl.evaluation.box_matching.overlapping` says.
+        inclusive: take coordinates for numbers of pixels, as `cvtl.evaluation.detection.matching.overlapping` says.
 
     Returns:
         float64 (K,); NaN where there is nothing to find.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvtl.evaluation.average_precision import average_precision
-from cvtl.evaluation.box_matching import Pairs, overlapping
-from cvtl.evaluation.box_outcome import Outcome
-from cvtl.evaluation.box_tables import Bools, Floats, Ints, by_class
+from cvtl.evaluation.detection.average_precision import average_precision
+from cvtl.evaluation.detection.matching import Pairs, overlapping
+from cvtl.evaluation.detection.outcome import Outcome
+from cvtl.evaluation.detection.tables import Bools, Floats, Ints, by_class
 from cvtl.reporting.sections import Bars, Section, Table
 
 ERROR_TYPES = ("class", "location", "both", "duplicate", "background", "missed")

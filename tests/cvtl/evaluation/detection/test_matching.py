@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvtl.evaluation import box_matching
-from cvtl.evaluation.box_matching import COCO_IOUS, match, overlapping
-from cvtl.evaluation.box_tables import BoxTables, ranks_within, tabulate
+from cvtl.evaluation.detection import matching
+from cvtl.evaluation.detection.matching import COCO_IOUS, match, overlapping
+from cvtl.evaluation.detection.tables import BoxTables, ranks_within, tabulate
 
 
 def iou_of(box: Any, other: Any, crowd: bool) -> float:
@@ -36,7 +36,7 @@ def pairs_slowly(tables: BoxTables, least: float, across_classes: bool) -> dict[
 def test_overlaps_are_those_of_a_plain_loop(
     make_scene: Any, monkeypatch: pytest.MonkeyPatch, across_classes: bool, chunk: int
 ) -> None:
-    monkeypatch.setattr(box_matching, "_CHUNK", chunk)
+    monkeypatch.setattr(matching, "_CHUNK", chunk)
     tables = make_scene(0).tables
     pairs = overlapping(tables.found, tables.true, 0.3, across_classes=across_classes)
     expected = pairs_slowly(tables, 0.3, across_classes)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvtl.data import BoxesTarget
-from cvtl.evaluation.average_precision import average_precision, precision_at_levels
-from cvtl.evaluation.box_classes import voc_average_precision, voc_table
-from cvtl.evaluation.box_tables import BoxTables, tabulate
+from cvtl.evaluation.detection.average_precision import average_precision, precision_at_levels
+from cvtl.evaluation.detection.classes import voc_average_precision, voc_table
+from cvtl.evaluation.detection.tables import BoxTables, tabulate
 from cvtl.evaluation.found import FoundBoxes
 
 Floats = npt.NDArray[np.float64]

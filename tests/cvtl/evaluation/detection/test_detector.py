@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cvtl.data import BoxesTarget, Dataset, Sample
 from cvtl.errors import DataError, UsageError
-from cvtl.evaluation.detection import DetectionMetrics, evaluate_detections, evaluate_detector
+from cvtl.evaluation.detection.detector import DetectionMetrics, evaluate_detections, evaluate_detector
 from cvtl.results import Detections
 
 CLASSES = ("cat", "dog", "bird")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from cvtl.data import BoxesTarget, Dataset
 from cvtl.errors import DataError, UsageError
-from cvtl.evaluation.box_tables import tabulate
-from cvtl.evaluation.coco import coco_figures
+from cvtl.evaluation.detection.coco import coco_figures
+from cvtl.evaluation.detection.tables import tabulate
 from cvtl.evaluation.found import FoundBoxes
 from cvtl.results import Detections
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class DetectionMetrics:
     """COCO's twelve figures and AP50 per class, all in [0, 1]; NaN where there is nothing to find.
 
-    See `cvtl.evaluation.coco.COCO_FIGURES` for what they mean.
+    See `cvtl.evaluation.detection.coco.COCO_FIGURES` for what they mean.
 
     Attributes:
         ap: average precision.

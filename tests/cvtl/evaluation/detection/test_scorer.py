@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cvtl.evaluation.box_scorer import BoxScorer
+from cvtl.evaluation.detection.scorer import BoxScorer
 
 Figures = Callable[[Any], npt.NDArray[np.float64]]
 
@@ -54,7 +54,7 @@ def test_many_draws_at_once_are_the_same_as_one_by_one(make_scene: Any, monkeypa
     scorer = BoxScorer(make_scene(0).tables)
     weights = np.random.default_rng(0).multinomial(30, np.full(30, 1 / 30), size=17).astype(np.float64)
     together = scorer(weights)
-    monkeypatch.setattr("cvtl.evaluation.box_scorer._BLOCK", 200)
+    monkeypatch.setattr("cvtl.evaluation.detection.scorer._BLOCK", 200)
     assert scorer(weights) == pytest.approx(together, abs=1e-12, nan_ok=True)
     assert np.vstack([scorer(row[None]) for row in weights]) == pytest.approx(together, abs=1e-12, nan_ok=True)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cvtl.evaluation.average_precision import Numbers, average_precision
-from cvtl.evaluation.box_matching import ANY_AREA, COCO_IOUS, Matches, match, overlapping
-from cvtl.evaluation.box_tables import MAX_DETECTIONS, BoxTables, Floats, FoundTable, Ints, by_class
-from cvtl.evaluation.coco import COCO_FIGURES
+from cvtl.evaluation.detection.average_precision import Numbers, average_precision
+from cvtl.evaluation.detection.coco import COCO_FIGURES
+from cvtl.evaluation.detection.matching import ANY_AREA, COCO_IOUS, Matches, match, overlapping
+from cvtl.evaluation.detection.tables import MAX_DETECTIONS, BoxTables, Floats, FoundTable, Ints, by_class
 
 AREA_RANGES = (ANY_AREA, (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e5**2))
 """COCO's sizes in square pixels, both ends included: all, small, medium, large."""
@@ -97,7 +97,7 @@ class BoxScorer:
 
     Example:
         >>> from cvtl.data import BoxesTarget
-        >>> from cvtl.evaluation.box_tables import tabulate
+        >>> from cvtl.evaluation.detection.tables import tabulate
         >>> from cvtl.evaluation.found import FoundBoxes
         >>> target = BoxesTarget(np.array([[0, 0, 50, 40]]), np.array([0]))
         >>> found = FoundBoxes(np.array([[0, 0, 50, 36.]]), np.array([0.9]), np.array([0]))
