@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,20 +40,20 @@ class VerbSpec:
     def check(self) -> None:
         """Nothing is imported before the verb is used: `cvtl --help` lists them all."""
 
-    def run(self, arguments: list[str]) -> int:
-        """Run the verb.
+    def function(self) -> Callable[[list[str]], int]:
+        """What runs the verb.
 
         Raises:
-            PluginError: its code cannot be imported.
+            PluginError: it cannot be imported.
         """
         try:
-            main = resolve(self.main)
+            function: Callable[[list[str]], int] = resolve(self.main)
         except (ImportError, AttributeError) as error:
             raise PluginError(
                 f"verb '{self.name}': '{self.main}' cannot be imported: {error}",
                 hint="Repair or uninstall the package that brings it",
             ) from error
-        return int(main(arguments))
+        return function
 
 
 @cache

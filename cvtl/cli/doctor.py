@@ -17,6 +17,7 @@ from cvtl.cli.terminal import print_json, printable, table, terminal
 from cvtl.data import formats
 from cvtl.errors import ExitCode, PluginError
 from cvtl.registry import PluginSpec, plugins
+from cvtl.verbs import VerbSpec, verbs
 
 State = Literal["ok", "note", "problem"]
 
@@ -139,15 +140,17 @@ def _is_installed(name: str) -> bool:
 
 
 def _plugins() -> list[Finding]:
-    """Every plugin and data set format; of plugins the model, too, which `cvtl plugins` does not import."""
+    """Every plugin, data set format and verb, and the code of plugins and verbs, which listing them does not import."""
     findings = []
-    for registry in (plugins(), formats()):
+    for registry in (plugins(), formats(), verbs()):
         for listing in registry.listings():
             state, text = listing.state, listing.reason or f"{listing.distribution} {listing.version}"
-            if isinstance(listing.spec, PluginSpec):
-                try:
+            try:
+                if isinstance(listing.spec, PluginSpec):
                     listing.spec.model_type()
-                except PluginError as error:
-                    state, text = "broken", error.what
+                elif isinstance(listing.spec, VerbSpec):
+                    listing.spec.function()
+            except PluginError as error:
+                state, text = "broken", error.what
             findings.append(Finding(f"{registry.noun} {listing.name}", _STATES[state], text))
     return findings

@@ -120,7 +120,7 @@ def _dispatch(arguments: list[str]) -> int:
     if verb in VERBS:
         return int(import_module(f"cvtl.cli.{verb}").main(arguments[1:]))
     if verb in verbs().names():
-        return verbs().get(verb).run(arguments[1:])
+        return int(verbs().get(verb).function()(arguments[1:]))
     raise UsageError(
         f"there is no verb '{verb}'", hint=f"The verbs are {', '.join([*VERBS, *verbs().names()])}; see cvtl --help"
     )

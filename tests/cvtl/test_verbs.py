@@ -25,7 +25,7 @@ def test_the_verb_data_is_found_through_its_entry_point() -> None:
 
 
 def test_a_verb_gets_the_words_behind_it_and_gives_the_exit_code() -> None:
-    assert spec().run(["a", "b"]) == 2
+    assert spec().function()(["a", "b"]) == 2
 
 
 @pytest.mark.parametrize("name", ["", "Data", "da ta", "-data", "1data"])
@@ -42,7 +42,7 @@ def test_a_verb_needs_a_reference_to_its_code() -> None:
 @pytest.mark.parametrize("main", ["no_such_module:main", "math:no_such_function"])
 def test_a_verb_whose_code_is_not_there_says_so_when_it_is_used(main: str) -> None:
     with pytest.raises(PluginError, match=f"verb 'echo': '{main}' cannot be imported"):
-        spec(main=main).run([])
+        spec(main=main).function()
 
 
 def test_listing_verbs_does_not_import_their_code() -> None:
