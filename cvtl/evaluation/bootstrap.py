@@ -1,12 +1,14 @@
 """How far figures would move with other pictures: intervals by resampling, and paired comparison of two evaluations.
 
-The bootstrap of random halves, also known as the delete-half jackknife: Shao and Wu 1989, A General Theory for Jackknife
-Variance Estimation, Annals of Statistics 17(3). Each draw leaves out half of the pictures, chosen by chance, which moves a figure by about as much as it lies off the true one.
-The interval is the figure plus or minus Student's t times the root mean square of those moves. That holds what few
-pictures shift (AP and ECE come out too large) beside what they scatter.
+The bootstrap of random halves, also known as the delete-half jackknife: Shao and Wu 1989, A General Theory for
+Jackknife Variance Estimation, Annals of Statistics 17(3). Each draw leaves out half of the pictures, chosen by chance,
+which moves a figure by about as much as it lies off the true one. The interval is the figure plus or minus Student's t
+times the root mean square of those moves. That holds what few pictures shift (AP and ECE come out too large) beside
+what they scatter.
 
-The usual bootstrap, which draws with replacement, covers less often where a class shows in few pictures: two copies of one of
-them teach nothing of the class. docs/evaluation.md has the coverage of both, tools/measure_coverage.py measures it.
+The usual bootstrap, which draws with replacement, covers less often where a class shows in few pictures: two copies of
+one of them teach nothing of the class. docs/evaluation.md has the coverage of both, tools/measure_coverage.py measures
+it.
 
 What an interval covers: the choice of pictures, were others of the same kind taken. What it does not: another training
 of the model, pictures of another kind, and pictures that depend on one another (frames of one video are fewer than they

@@ -12,7 +12,9 @@ from cvtl.options import Options
 class EvalSettings(Options):
     """How to evaluate predictions."""
 
-    draws: int = Field(1000, ge=0, description="bootstrap draws, half of the pictures each, for the 95 % intervals; 0 for none")
+    draws: int = Field(
+        1000, ge=0, description="bootstrap draws, half of the pictures each, for the 95 % intervals; 0 for none"
+    )
     seed: int = Field(0, ge=0, description="of the bootstrap")
     examples: int = Field(24, ge=0, description="thumbnails of the worst mistakes of each kind")
     engine: Literal["faster-coco-eval", "pycocotools"] = Field(
