@@ -20,7 +20,7 @@ def open_atomically(path: str | Path) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     # Not longer than the name itself may be.
-    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}.partial")
+    partial = path.parent / f".{path.name[:40]}.{os.getpid()}.partial"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as stream:

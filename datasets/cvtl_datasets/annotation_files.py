@@ -70,7 +70,16 @@ def relative_name(written: str) -> str:
     Example:
         >>> [relative_name(name) for name in ("a.jpg", r"C:\day 1\a.jpg", "../images/./a.jpg", "/a.jpg")]
         ['a.jpg', 'day 1/a.jpg', 'images/a.jpg', 'a.jpg']
+
+    Raises:
+        Mistake: no file can have such a name.
     """
+    try:
+        possible = b"\0" not in os.fsencode(written)
+    except UnicodeEncodeError:  # half of a character
+        possible = False
+    if not possible:
+        raise Mistake(MALFORMED, f"no picture can be called {written!r}")
     parts = re.sub(r"^[a-zA-Z]:", "", written.replace("\\", "/")).split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))
 
@@ -145,7 +154,8 @@ def find_pictures(names: Sequence[str], annotations: Path) -> PicturePlace | Non
     ]
     few = names[:: max(1, len(names) // _GLANCE)][:_GLANCE]
     places = [PicturePlace(folder, flat) for flat in (False, True) for folder in folders if folder.is_dir()]
-    hits = [sum(place.file(name).is_file() for name in few) for place in places]
+    # `Path.is_file` raises where a name is too long or a folder may not be looked into.
+    hits = [sum(os.path.isfile(place.file(name)) for name in few) for place in places]
     return places[hits.index(max(hits))] if any(hits) else None
 
 
@@ -163,7 +173,7 @@ class PictureFolders:
             self._there[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
         self._asked_for[folder].add(file.name)
         # Names may be written in other letters where the file system does not mind.
-        return file.name in self._there[folder] or file.is_file()
+        return file.name in self._there[folder] or os.path.isfile(file)
 
     def unlabelled(self, root: Path) -> Iterator[Problem]:
         """The pictures in the folders listed that were not asked for; `root` is the data set."""

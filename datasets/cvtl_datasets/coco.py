@@ -33,7 +33,7 @@ from cvtl_datasets.annotation_files import (
     find_pictures,
     relative_name,
 )
-from cvtl_datasets.coco_json import CocoFile, coco_files, names_points, read_coco
+from cvtl_datasets.coco_json import CocoFile, coco_files, names_points, read_coco, whole_number
 from cvtl_datasets.coco_targets import Boxes, Points
 
 format_ = DatasetFormat(
@@ -240,7 +240,8 @@ def _read_annotations(
 
 
 def _id(fields: Mapping[str, Any], key: str) -> _ImageId:
-    found = fields.get(key)
-    if not isinstance(found, int | str):
-        raise Mistake(MALFORMED, f"its {key} is {found!r}: a number is needed")
+    written = fields.get(key)
+    found = written if isinstance(written, str) else whole_number(written)
+    if found is None:
+        raise Mistake(MALFORMED, f"its {key} is {written!r}: a whole number is needed")
     return found

@@ -75,6 +75,18 @@ def _find_list(view: mmap.mmap, name: str) -> int | None:
     return None
 
 
+def whole_number(written: object) -> int | None:
+    """An id as a number: pandas writes 3.0 for 3.
+
+    Example:
+        >>> whole_number(3.0), whole_number(3.5), whole_number("3")
+        (3, None, None)
+    """
+    if isinstance(written, int) or (isinstance(written, float) and written.is_integer()):
+        return int(written)
+    return None
+
+
 class Entry(NamedTuple):
     """An image, an annotation or a category as it is written.
 
@@ -153,7 +165,7 @@ def read_coco(path: Path, root: Path, fields: Mapping[str, Collection[str]]) -> 
     try:
         _read_lists(file, fields)
     except json.JSONDecodeError as error:
-        problem = f"'{path}:{error.lineno}': this is no JSON: {error.msg} (column {error.colno})"
+        problem = f"'{path}:{error.lineno}': this is no COCO JSON: {error.msg} (column {error.colno})"
         raise DataError(problem, hint="Correct it, or fetch the file again if its end is missing") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
         raise DataError(f"cannot read '{path}': {error}", hint="Check that it is a COCO file") from error

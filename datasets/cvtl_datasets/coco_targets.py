@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cvtl.data import BoxesTarget, PointsTarget
 from cvtl.errors import DataError
 from cvtl_datasets.annotation_files import MALFORMED, UNKNOWN_CLASS, Mistake, check_box
-from cvtl_datasets.coco_json import CocoFile
+from cvtl_datasets.coco_json import CocoFile, whole_number
 
 _Annotation = Mapping[str, Any]
 _CATEGORY_HINT = "Each category needs an id, a whole number, and a name, both of its own"
@@ -72,7 +72,7 @@ class Boxes:
         """
         label = _label(annotation, labels)
         x1, y1, x2, y2 = _box(annotation)
-        crowd = annotation.get("iscrowd", 0)
+        crowd = annotation.get("iscrowd") or 0
         if crowd not in (0, 1):
             raise Mistake(MALFORMED, f"its iscrowd is {crowd!r}: 0 or 1 is needed")
         area = annotation.get("area")
@@ -190,17 +190,19 @@ def _skeleton(file: CocoFile) -> _Skeleton:
         raise file.error(
             position, "the skeleton has ends that are no keypoints", f"Pairs of 1 to {len(names)} are needed"
         )
-    if not isinstance(fields.get("id"), int):
+    category = whole_number(fields.get("id"))
+    if category is None:
         raise file.error(position, f"the id of the category is {fields.get('id')!r}", _CATEGORY_HINT)
-    return _Skeleton(fields["id"], tuple(names), tuple((start - 1, end - 1) for start, end in pairs))
+    return _Skeleton(category, tuple(names), tuple((start - 1, end - 1) for start, end in pairs))
 
 
 def _category_names(file: CocoFile) -> dict[int, str]:
     names: dict[int, str] = {}
     for position, fields in file.lists["categories"]:
-        category, name = fields.get("id"), fields.get("name")
-        if not isinstance(category, int) or not isinstance(name, str):
-            raise file.error(position, f"a category has the id {category!r} and the name {name!r}", _CATEGORY_HINT)
+        category, name = whole_number(fields.get("id")), fields.get("name")
+        if category is None or not isinstance(name, str):
+            what = f"a category has the id {fields.get('id')!r} and the name {name!r}"
+            raise file.error(position, what, _CATEGORY_HINT)
         if category in names or name in names.values():
             raise file.error(position, f"the category {category}, '{name}', is there twice", _CATEGORY_HINT)
         names[category] = name
@@ -208,9 +210,9 @@ def _category_names(file: CocoFile) -> dict[int, str]:
 
 
 def _label(annotation: _Annotation, labels: Mapping[int, int], having: str = "") -> int:
-    category = annotation.get("category_id")
-    if not isinstance(category, int):
-        raise Mistake(MALFORMED, f"its category_id is {category!r}: a whole number is needed")
+    category = whole_number(annotation.get("category_id"))
+    if category is None:
+        raise Mistake(MALFORMED, f"its category_id is {annotation.get('category_id')!r}: a whole number is needed")
     if category not in labels:
         raise Mistake(UNKNOWN_CLASS, f"there is no category {category}{having}")
     return labels[category]

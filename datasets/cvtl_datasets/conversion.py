@@ -15,6 +15,7 @@ from cvtl.data import BoxesTarget, ClassTarget, Dataset, DatasetFormat, PointsTa
 from cvtl.errors import CvtlWarning, DataError, OutputError, UsageError
 from cvtl.files import output_error
 from cvtl.tasks import TaskName
+from cvtl_datasets.checks.findings import listed
 from cvtl_datasets.writing import NAME_CHANGED, SIZE_CORRECTED, SUFFIX_CORRECTED, TURNED, UNREADABLE
 
 # Readers pass over hidden folders: what lies in it is never taken for a data set.
@@ -90,10 +91,13 @@ def convert(
         The account of it.
 
     Raises:
+        DataError: the data set has no pictures.
         UsageError: the format is unknown, cannot be written, or cannot hold targets of this kind; or the folder lies
             inside the data set.
         OutputError: the folder is not empty, or cannot be written.
     """
+    if not len(dataset):
+        raise DataError(f"there are no pictures in '{dataset.root}'", hint="Look at it with `cvtl data check`")
     format = _target_format(to, dataset)
     out = Path(out)
     if dataset.root and out.resolve().is_relative_to(Path(dataset.root).resolve()):
@@ -168,8 +172,8 @@ def _filled(out: Path) -> Iterator[Path]:
 def _read_back(dataset: Dataset, out: Path) -> tuple[list[str], str]:
     """What is different for whoever reads the result, and why it cannot be read if it cannot."""
     try:
-        written = load_data(out, strict=False)
+        written = load_data(out)
     except DataError as error:
         return [], str(error)
-    notes = [] if written.classes == dataset.classes else [f"the classes are now: {', '.join(written.classes)}"]
+    notes = [] if written.classes == dataset.classes else [f"the classes are now: {listed(written.classes)}"]
     return notes + [written.describe_problems()] * bool(written.problems), ""

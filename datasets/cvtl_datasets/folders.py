@@ -117,7 +117,7 @@ def load(path: Path) -> Dataset:
 
 def _classes(path: Path, pictures: Mapping[_Folder, Sequence[str]]) -> list[str]:
     """The sorted class names, the same for every split."""
-    learnt = [folder for folder in pictures if folder.split in (None, "train")] or list(pictures)
+    learnt = {folder for folder in pictures if folder.split in (None, "train")} or pictures.keys()
     classes = {folder.path.name for folder in learnt}
     for folder, files in pictures.items():
         if folder in learnt and not files:
@@ -154,7 +154,7 @@ def _class_folders(holders: Iterable[_Folder]) -> list[_Folder]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(Path(entry) for entry in _entries(folder) if entry.is_dir())
+    return sorted(Path(entry) for entry in _entries(folder) if _is_folder(entry))
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -186,6 +186,11 @@ def _entries(folder: Path | os.DirEntry[str]) -> Iterator[os.DirEntry[str]]:
             yield from (entry for entry in entries if not entry.name.startswith(".") and entry.name != "__MACOSX")
     except OSError as error:
         raise DataError(f"cannot list '{os.fspath(folder)}': {error.strerror}", hint="Check its permissions") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # Of a link that leads in a circle `is_dir` raises; asking the file system about every file would take long.
+    return os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
 
 
 def _is_picture(file: os.DirEntry[str]) -> bool:

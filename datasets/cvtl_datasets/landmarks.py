@@ -182,7 +182,7 @@ def _holds_landmarks(file: Path) -> bool:
         return False
     if not first or len(first) != len(headings) or not is_picture_suffix(Path(first[0].strip()).suffix):
         return False
-    like_a_box = len(headings) <= 5 and all(_BOX_LIKE.fullmatch(heading.strip().lower()) for heading in headings[1:])
+    like_a_box = len(headings) == 5 and all(_BOX_LIKE.fullmatch(heading.strip().lower()) for heading in headings[1:])
     return read_layout(headings) is not None and not like_a_box
 
 
@@ -208,9 +208,14 @@ def read_layout(headings: Sequence[str]) -> Layout | None:
         names = headings[: len(headings) // 2]
     else:
         names = [_point_name(x, y) or "" for x, y in zip(headings[::2], headings[1::2], strict=False)]
-    if len(headings) % 2 or not names or "" in names or len(set(names)) < len(names):
+    if len(headings) % 2 or not names or "" in names or len(set(names)) < len(names) or not _is_text("".join(names)):
         return None
     return Layout(tuple(names), has_boxes)
+
+
+def _is_text(names: str) -> bool:
+    """Whether no bytes are among the letters that are not UTF-8."""
+    return not re.search("[\ud800-\udfff]", names)
 
 
 def _point_name(x: str, y: str) -> str | None:
@@ -233,7 +238,7 @@ def _read_file(path: Path, root: Path) -> _File:
             if layout is None:
                 raise DataError(
                     f"'{path}:1': these are no headings of landmarks",
-                    hint="They are: image,x0,y0,x1,y1,... or image,nose_x,nose_y,... where no two points share a name",
+                    hint="They are: image,x0,y0,... or image,nose_x,nose_y,... in UTF-8, no two points of one name",
                 )
             file = _File(path, name, split_of(path.stem), layout, [], [])
             _read_rows(file, reader, len(headings))

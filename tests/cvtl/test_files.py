@@ -64,6 +64,13 @@ def test_a_folder_in_place_of_the_file_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_folder_without_a_name_is_no_place_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=re.escape("cannot write '.'")):
+        write_atomically(".", "x")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc, where not even root may make files")
 def test_a_folder_that_takes_no_files_is_named() -> None:
     with pytest.raises(OutputError, match=re.escape("cannot write '/proc/cvtl/a.txt'")):

@@ -98,6 +98,15 @@ def test_ids_of_images_may_be_strings(tmp_path: Path) -> None:
     assert sample.image_id is None
 
 
+def test_numbers_may_be_written_as_pandas_writes_them(tmp_path: Path) -> None:
+    numbers = {"image_id": 1.0, "category_id": 17.0, "iscrowd": None}
+    categories = [{"id": 17.0, "name": "cat"}]
+    dataset = load(write_coco(tmp_path / "a.json", [image(1)], [annotation(1) | numbers], categories))
+    assert dataset.problems == ()
+    assert dataset.category_ids == (17,)
+    assert boxes_of(dataset[0]).crowd.tolist() == [False]
+
+
 @pytest.mark.parametrize(
     ("file", "split"),
     [
@@ -242,6 +251,12 @@ def test_single_pictures_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert [sample.name for sample in dataset] == ["1.jpg", "2.jpg"]
 
 
+def test_a_picture_whose_name_is_too_long_for_a_file_is_not_there(tmp_path: Path) -> None:
+    write_coco(tmp_path / "a.json", [image(1), image(2, "long" * 1000)])
+    (tmp_path / "1.jpg").touch()
+    assert [problem.kind for problem in load(tmp_path).problems] == ["label without picture"]
+
+
 def test_pictures_that_no_file_lists_are_named(tmp_path: Path) -> None:
     for split in ("train", "val"):
         write_coco(tmp_path / f"annotations/{split}.json", [image(1, f"{split}.jpg")])
@@ -274,6 +289,7 @@ def test_pictures_that_no_file_lists_are_named(tmp_path: Path) -> None:
         ({"bbox": [9, 2, -3, 4]}, "inverted box", "the box 9 2 6 6 has a negative width"),
         ({"category_id": 3}, "unknown class", "there is no category 3"),
         ({"category_id": None}, "malformed annotation", "category_id is None"),
+        ({"category_id": 17.5}, "malformed annotation", "category_id is 17.5"),
         ({"category_id": "17"}, "malformed annotation", "category_id is '17'"),
         ({"image_id": 99}, "label without picture", "there is no image 99"),
         ({"image_id": None}, "malformed annotation", "image_id is None"),
@@ -309,6 +325,8 @@ def test_a_mistake_in_an_annotation_is_named_and_its_object_left_out(
         (image(2, width="64"), "malformed annotation", True, "'64' wide"),
         (image(2, height=-48), "malformed annotation", True, "-48 high"),
         (image(2, height=float("nan")), "malformed annotation", True, "nan high"),
+        (image(2, "\0.jpg"), "malformed annotation", True, r"no picture can be called '\x00.jpg'"),
+        (image(2, "\ud800.jpg"), "malformed annotation", True, r"no picture can be called '\ud800.jpg'"),
         (["2.jpg"], "malformed annotation", True, "this entry of 'images' is not an object"),
     ],
 )

@@ -22,7 +22,7 @@ from cvtl.data import (
     UInt8Image,
     formats,
 )
-from cvtl.errors import OutputError, UsageError
+from cvtl.errors import DataError, OutputError, UsageError
 from cvtl_datasets.conversion import convert, writable_formats
 from cvtl_datasets.writing import SIZE_CORRECTED, TURNED, UNREADABLE
 
@@ -195,6 +195,25 @@ def test_a_result_that_cannot_be_used_as_it_is_says_why(tmp_path: Path) -> None:
     data = Dataset([Sample("1.png", grey, ClassTarget(0))], ("cat",), "made up", "some/where")
     done = convert(data, tmp_path / "out", "folders")
     assert done.fault.startswith(f"'{tmp_path / 'out'}' has only the class folder 'cat'")
+
+
+def test_a_result_that_would_be_refused_says_why(tmp_path: Path) -> None:
+    far_outside = BoxesTarget(np.array([[100.0, 100, 200, 200]]), np.array([0]))
+    data = Dataset([Sample("1.png", grey, far_outside)], ("cat",), "made up", "some/where")
+    assert "lies between 0 and 1" in convert(data, tmp_path / "out", "yolo").fault
+
+
+def test_a_data_set_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are no pictures in 'some/where'"):
+        convert(Dataset([], ("cat",), "made up", "some/where"), tmp_path / "out", "coco")
+    assert not (tmp_path / "out").exists()
+
+
+def test_thousands_of_classes_are_not_all_named(tmp_path: Path) -> None:
+    samples = [Sample(f"{label}.png", grey, ClassTarget(label)) for label in range(50)]
+    classes = tuple(str(label) for label in range(50))
+    done = convert(Dataset(samples, classes, "made up", "some/where"), tmp_path / "out", "folders")
+    assert done.notes[-1].endswith(" and 30 more")
 
 
 @pytest.mark.shared

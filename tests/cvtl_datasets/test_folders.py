@@ -3,7 +3,8 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -121,7 +122,18 @@ def test_class_folders_may_be_links(data: MakeFiles, tmp_path: Path) -> None:
 def test_a_link_in_a_circle_ends(data: MakeFiles) -> None:
     root = data("a/1.jpg", "b/1.jpg")
     (root / "a" / "again").symlink_to(root, target_is_directory=True)
+    (root / "itself").symlink_to(root / "itself", target_is_directory=True)
+    assert recognizes(root)
     assert [sample.name for sample in load(root)] == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_thousands_of_classes_are_not_compared_with_each_other(
+    data: MakeFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    equal = Mock(side_effect=PurePath.__eq__)
+    monkeypatch.setattr(PurePath, "__eq__", lambda one, other: equal(one, other))
+    load(data(*(f"{number}/1.jpg" for number in range(200))))
+    assert equal.call_count < 2000
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def test_names_of_pictures_need_not_be_utf_8(tmp_path: Path) -> None:
         ("2.jpg,1,2,three,4,5,6", "malformed annotation", "'three' is not a number"),
         ("2.jpg,1,2,inf,4,5,6", "malformed annotation", "'inf' is not a number"),
         ("2.jpg,1,2,3,,5,6", "malformed annotation", "the point '1' has only one coordinate"),
+        ("\0.jpg,1,2,3,4,5,6", "malformed annotation", r"no picture can be called '\x00.jpg'"),
         (",1,2,3,4,5,6", "malformed annotation", "the first cell names no picture"),
         ("1.jpg,9,9,9,9,9,9", "duplicate annotation", "the picture '1.jpg' has a row already, in line 2"),
     ],
@@ -151,8 +152,9 @@ def test_a_mistake_in_a_box_is_named(tmp_path: Path, box: str, kind: str, what: 
         ("", "a.csv:1': these are no headings of landmarks"),
         ("image,x0,y0,x1\n", "a.csv:1': these are no headings"),
         ("image,x0,y1\n", "a.csv:1': these are no headings"),
-        ("image,a_x,a_y,a_x,a_y\n", "a.csv:1': these are no headings.*no two points share a name"),
+        ("image,a_x,a_y,a_x,a_y\n", "a.csv:1': these are no headings.*no two points of one name"),
         ("1.jpg,10,20,30,40\n", "a.csv:1': these are no headings"),
+        ("image,n\udce9_x,n\udce9_y\n1.jpg,1,2\n", "a.csv:1': these are no headings.*in UTF-8"),
         (f'{HEADINGS}1.jpg,"{"1" * 200_000}",2,3,4,5,6\n', "cannot read '.*a.csv': field larger"),
     ],
 )
@@ -240,6 +242,10 @@ def test_pictures_need_not_be_there(tmp_path: Path) -> None:
 def test_other_tables_are_not_recognised(tmp_path: Path, text: str) -> None:
     assert not recognizes(write(tmp_path / "a.csv", text))
     assert not recognizes(tmp_path)
+
+
+def test_a_single_point_is_no_box(tmp_path: Path) -> None:
+    assert recognizes(write(tmp_path / "a.csv", "image,x0,y0\n1.jpg,1,2\n"))
 
 
 def test_only_csv_files_are_recognised(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_other_targets_are_refused_before_anything_is_written(tmp_path: Path, ta
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("classes", [("",), ("nose", " left"), ()])
+@pytest.mark.parametrize("classes", [("",), ("nose", " left"), ("\udce9",), ()])
 def test_names_that_do_not_do_as_headings_are_refused(tmp_path: Path, classes: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="cannot hold the point names"):
         save(a_dataset([None], classes=classes), tmp_path, lambda count: None)

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, PointsTarget, Sample
-from cvtl_datasets.checks.findings import Finding, finding
+from cvtl_datasets.checks.findings import Finding, finding, listed
 
 _FEW = 10
 _RATIO = 10
 _RARELY = 0.1
-_MOST_NAMED = 20
 
 
 def balance_findings(dataset: Dataset) -> Iterator[Finding]:
@@ -38,16 +37,16 @@ def _classes(dataset: Dataset) -> Iterator[Finding]:
     present = [(name, count) for name, count in zip(dataset.classes, counts, strict=True) if count]
     missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
     if missing and present:
-        yield finding("class without examples", dataset.root, f"there are no {unit} of {_list(missing)}")
+        yield finding("class without examples", dataset.root, f"there are no {unit} of {listed(missing)}")
     splits = list(dict.fromkeys(sample.split for sample in dataset if sample.split))
     for split in splits:
         here = _count([sample for sample in dataset if sample.split == split], dataset.classes)
         if absent := [
             name for name, all_, some in zip(dataset.classes, counts, here, strict=True) if all_ and not some
         ]:
-            yield finding("class missing from a split", dataset.root, f"{split} has no {unit} of {_list(absent)}")
+            yield finding("class missing from a split", dataset.root, f"{split} has no {unit} of {listed(absent)}")
     if rare := sorted((count, name) for name, count in present if count < _FEW):
-        what = f"fewer than {_FEW} {unit}: {_list([f'{name} ({count})' for count, name in rare])}"
+        what = f"fewer than {_FEW} {unit}: {listed([f'{name} ({count})' for count, name in rare])}"
         yield finding("rare class", dataset.root, what)
     if len(present) > 1:
         most, least = max(present, key=lambda each: each[1]), min(present, key=lambda each: each[1])
@@ -78,7 +77,7 @@ def _points(dataset: Dataset) -> Iterator[Finding]:
         return
     share = sum(visible.sum(axis=0) for visible in annotated) / total
     if rare := [f"{name} ({part:.0%})" for name, part in zip(dataset.classes, share, strict=True) if part < _RARELY]:
-        what = f"visible in fewer than {_RARELY:.0%} of {total} objects: {_list(rare)}"
+        what = f"visible in fewer than {_RARELY:.0%} of {total} objects: {listed(rare)}"
         yield finding("rarely visible point", dataset.root, what)
 
 
@@ -95,8 +94,3 @@ def _unlabelled(dataset: Dataset) -> Iterator[Finding]:
 
 def _objects(target: BoxesTarget | PointsTarget) -> npt.NDArray[np.float64]:
     return target.boxes if isinstance(target, BoxesTarget) else target.points
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, PointsTarget, Split, Target
 from cvtl.fingerprints import Fingerprint, exact_duplicates, near_duplicates
-from cvtl_datasets.checks.findings import Finding, finding
+from cvtl_datasets.checks.findings import Finding, finding, listed
 from cvtl_datasets.checks.targets import same_boxes
 
 # Whoever annotates a picture twice draws no box and no point twice in the very same place.
@@ -70,15 +70,14 @@ def grouping_findings(dataset: Dataset, groups: Sequence[str | None]) -> Iterato
 
 def _of_group(kind: str, dataset: Dataset, group: Sequence[int], what: str) -> Finding:
     names = tuple(dataset[i].name for i in group)
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return finding(kind, ", ".join(names[:_MOST_NAMED]) + more, what, names)
+    return finding(kind, listed(names, _MOST_NAMED), what, names)
 
 
 def _class_conflicts(dataset: Dataset, group: Sequence[int]) -> Iterator[Finding]:
     targets = [dataset[i].target for i in group]
     labels = sorted({target.label for target in targets if isinstance(target, ClassTarget)})
     if len(labels) > 1:
-        named = " and ".join(dataset.classes[label] for label in labels)
+        named = listed([dataset.classes[label] for label in labels])
         what = f"{len(group)} pictures that look the same are labelled {named}"
         yield _of_group("duplicates under different labels", dataset, group, what)
 
@@ -94,9 +93,11 @@ def _target_conflicts(dataset: Dataset, group: Sequence[int]) -> Iterator[Findin
 def _differ(one: Target | None, other: Target | None) -> bool:
     """Whether two annotations of one picture mean different objects or points."""
     if isinstance(one, BoxesTarget) and isinstance(other, BoxesTarget):
-        pairs = same_boxes(one.boxes, other.boxes, more_than=_SAME_OBJECT_IOU)
-        matched = [(i, j) for i, j, _ in pairs if one.labels[i] == other.labels[j]]
-        return len({i for i, _ in matched}) < len(one.boxes) or len({j for _, j in matched}) < len(other.boxes)
+        found, again = np.zeros(len(one.boxes), bool), np.zeros(len(other.boxes), bool)
+        for i, j in same_boxes(one.boxes, other.boxes, more_than=_SAME_OBJECT_IOU):
+            alike = one.labels[i] == other.labels[j]
+            found[i[alike]] = again[j[alike]] = True
+        return not (found.all() and again.all())
     if isinstance(one, PointsTarget) and isinstance(other, PointsTarget):
         if one.visible.shape != other.visible.shape or (one.visible != other.visible).any():
             return True

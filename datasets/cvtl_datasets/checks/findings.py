@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -76,6 +77,7 @@ KINDS = {
     "rare class": Kind("note", "Too little to learn or to judge by: collect more, or merge classes"),
     "class imbalance": Kind("note", "Judge by figures per class, not by accuracy; collect more of the rare ones"),
 }
+_MOST_NAMED = 20
 _OTHER = "Look at it, and correct it if it is a mistake"
 
 
@@ -136,3 +138,14 @@ def of_problem(problem: Problem) -> Finding:
         what=problem.what,
         samples=() if problem.sample is None else (problem.sample,),
     )
+
+
+def listed(names: Sequence[str], most: int = _MOST_NAMED) -> str:
+    """Names in a sentence; of many the first.
+
+    Example:
+        >>> listed(["cat", "dog", "cow"], most=2)
+        'cat, dog and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

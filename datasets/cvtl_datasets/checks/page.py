@@ -37,8 +37,10 @@ def sections(dataset: Dataset, findings: Sequence[Finding]) -> list[Section]:
     samples = {sample.name: sample for sample in dataset}
     made: list[Section] = [summary(findings)]
     for same in by_kind(findings).values():
-        pictured = [each for each in same if any(name in samples for name in each.samples)]
-        plain = [each for each in same if each not in pictured]
+        pictured: list[Finding] = []
+        plain: list[Finding] = []
+        for each in same:
+            (pictured if any(name in samples for name in each.samples) else plain).append(each)
         if any(len(each.samples) > 1 for each in pictured):
             made += _groups(pictured, samples, dataset)
         elif pictured:

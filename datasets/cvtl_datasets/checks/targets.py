@@ -11,12 +11,15 @@ from cvtl.data import BoxesTarget, PointsTarget, Sample
 from cvtl_datasets.checks.findings import Box, Finding, finding
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 # Rounding in annotation tools puts edges up to a pixel outside.
 _TOLERANCE = 1.0
 # Shorter sides than this have no pixels to learn from.
 _SHORTEST_SIDE = 1.0
-_ROWS_AT_ONCE = 256
+_SAME_IOU = 0.95
+# Thousands of boxes in one picture need no table of all pairs.
+_ROWS_AT_ONCE = 64
 _SIDES = ("on the left", "at the top", "on the right", "at the bottom")
 
 
@@ -70,8 +73,14 @@ def _tiny(sample: Sample, boxes: Floats, names: Sequence[str]) -> Iterator[Findi
 
 
 def _double_boxes(sample: Sample, boxes: Floats, names: Sequence[str]) -> Iterator[Finding]:
-    """Pairs of boxes that are the same for all that can be seen."""
-    for i, j, overlap in same_boxes(boxes):
+    """Boxes that are the same as an earlier one for all that can be seen."""
+    # Each is held against the first only: of a thousand that are the same there are half a million pairs.
+    earliest = np.arange(len(boxes))
+    for one, other in same_boxes(boxes, boxes, more_than=_SAME_IOU):
+        np.minimum.at(earliest, other, one)
+    for j in np.flatnonzero(earliest < np.arange(len(boxes))).tolist():
+        i = int(earliest[j])
+        overlap = float(_iou(boxes[i], boxes[j]))
         how = "equal" if overlap == 1 else f"all but equal (IoU {overlap:.3f})"
         pair = (_box(boxes[i]), _box(boxes[j]))
         if names[i] == names[j]:
@@ -82,31 +91,50 @@ def _double_boxes(sample: Sample, boxes: Floats, names: Sequence[str]) -> Iterat
             yield finding("box of two classes", sample.name, what, (sample.name,), boxes=pair)
 
 
-def same_boxes(
-    boxes: Floats, other: Floats | None = None, *, more_than: float = 0.95
-) -> Iterator[tuple[int, int, float]]:
-    """Pairs of boxes that overlap so much that one object is meant, and their IoU.
+def same_boxes(boxes: Floats, others: Floats, *, more_than: float) -> Iterator[tuple[Indices, Indices]]:
+    """Pairs of boxes that overlap so much that one object is meant, in blocks: one of `boxes` and one of `others` each.
+
+    Only boxes that begin near each other are compared: what two boxes share of the longer of two sides is no less than
+    their IoU.
 
     Args:
         boxes: float64 (N, 4), xyxy.
-        other: float64 (M, 4); the pairs are within `boxes`, each of them once, if None.
-        more_than: the IoU to exceed.
+        others: float64 (M, 4).
+        more_than: the IoU to exceed, in (0, 1).
 
     Example:
-        >>> list(same_boxes(np.array([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10]])))
-        [(0, 2, 1.0)]
+        >>> boxes = np.array([[0.0, 0, 10, 10], [50, 0, 60, 10]])
+        >>> [(one.tolist(), other.tolist()) for one, other in same_boxes(boxes, boxes[[1, 1]], more_than=0.95)]
+        [([1, 1], [0, 1])]
     """
-    columns = boxes if other is None else other
-    areas = (columns[:, 2:] - columns[:, :2]).prod(axis=1)
-    # A block of rows at a time: thousands of boxes in one picture need no N x N table.
-    for first in range(0, len(boxes), _ROWS_AT_ONCE):
-        rows = boxes[first : first + _ROWS_AT_ONCE, None]
-        low, high = np.maximum(rows[..., :2], columns[:, :2]), np.minimum(rows[..., 2:], columns[:, 2:])
-        shared = (high - low).clip(0).prod(axis=-1)
-        iou = shared / ((rows[..., 2:] - rows[..., :2]).prod(axis=-1) + areas - shared)
-        for i, j in zip(*np.nonzero(iou > more_than), strict=True):
-            if other is not None or first + i < j:
-                yield int(first + i), int(j), float(iou[i, j])
+    x, y = (_candidates(boxes, others, axis, more_than) for axis in (0, 1))
+    order, first, counts = min(x, y, key=lambda each: int(each[2].sum()))
+    for start in range(0, len(boxes), _ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(boxes)))
+        one = rows.repeat(counts[rows])
+        ends = counts[rows].cumsum()
+        other = order[np.arange(len(one)) + (first[rows] - ends + counts[rows]).repeat(counts[rows])]
+        same = _iou(boxes[one], others[other]) > more_than
+        yield one[same], other[same]
+
+
+def _candidates(boxes: Floats, others: Floats, axis: int, more_than: float) -> tuple[Indices, Indices, Indices]:
+    """An order of the others, and for each box where in it those begin that may be the same, and how many they are."""
+    order = np.argsort(others[:, axis], kind="stable")
+    starts, begin = others[order, axis], boxes[:, axis]
+    side = boxes[:, axis + 2] - begin
+    first = np.searchsorted(starts, begin - (1 / more_than - 1) * side, "left")
+    end = np.searchsorted(starts, begin + (1 - more_than) * side, "right")
+    return order, first, end - first
+
+
+def _iou(boxes: Floats, others: Floats) -> Floats:
+    """Of boxes (..., 4) with as many others, pair by pair."""
+    low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
+    shared = (high - low).clip(0).prod(axis=-1)
+    areas = [(each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (boxes, others)]
+    result: Floats = shared / (areas[0] + areas[1] - shared)
+    return result
 
 
 def _points(sample: Sample, target: PointsTarget, wh: tuple[int, int] | None) -> Iterator[Finding]:

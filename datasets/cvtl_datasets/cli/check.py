@@ -34,12 +34,13 @@ def main(arguments: list[str]) -> int:
     finally:
         progress.finish()
     findings = [each for each in findings if each.kind not in ignored]
-    if options["html"] is not None:
-        _write_page(Path(options["html"]), dataset, findings)
     if options["json"]:
         print_json(_as_json(dataset, findings))
     elif not options["quiet"]:
         _print(dataset, findings, options["max_listed"])
+    # Last: where it cannot be written, at least the findings have been said.
+    if options["html"] is not None:
+        _write_page(Path(options["html"]), dataset, findings)
     return ExitCode.SOME_BAD_INPUTS if any(each.severity != "note" for each in findings) else ExitCode.OK
 
 
@@ -133,4 +134,5 @@ def _print(dataset: Dataset, findings: Sequence[Finding], most: int) -> None:
 def _verdict(dataset: Dataset, findings: Sequence[Finding]) -> str:
     counts = Counter(each.severity for each in findings)
     listed = ", ".join(f"{counts[each]} {each}{'s' * (counts[each] != 1)}" for each in SEVERITIES if counts[each])
-    return f"{len(dataset)} pictures in '{dataset.root}' ({dataset.format}): {listed or 'nothing found'}"
+    pictures = f"{len(dataset)} picture{'s' * (len(dataset) != 1)}"
+    return f"{pictures} in '{dataset.root}' ({dataset.format}): {listed or 'nothing found'}"

@@ -69,7 +69,14 @@ def test_duplicates_of_two_classes_are_an_error(
 ) -> None:
     pair = [sample("a", picture(0), CAT), sample("b", change(picture(0)), DOG)]
     (finding,) = found("duplicates under different labels", pair)
-    assert "cat and dog" in finding.what
+    assert "cat, dog" in finding.what
+
+
+def test_duplicates_of_many_classes_name_the_first(found: Found, picture: Picture) -> None:
+    classes = tuple(f"c{number}" for number in range(100))
+    copies = [sample(name, picture(0), ClassTarget(label)) for label, name in enumerate(classes)]
+    (finding,) = found("duplicates under different labels", copies, classes=classes)
+    assert finding.what.endswith("c18, c19 and 80 more")
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from cvtl.data import BoxesTarget, PointsTarget, Sample
 from cvtl_datasets.checks.findings import Finding
-from cvtl_datasets.checks.targets import same_boxes, target_findings
+from cvtl_datasets.checks.targets import Indices, same_boxes, target_findings
 
 WH = (100, 50)
 
 
 def boxes_found(
-    boxes: list[list[float]], labels: list[int] | None = None, crowd: list[bool] | None = None
+    boxes: list[list[float]],
+    labels: list[int] | None = None,
+    crowd: list[bool] | None = None,
+    wh: tuple[int, int] = WH,
 ) -> list[Finding]:
     target = BoxesTarget(
         np.array(boxes, float).reshape(-1, 4), np.array(labels or [0] * len(boxes)), np.array(crowd or [], bool)
     )
-    return list(target_findings(Sample("a.jpg", list, target), WH, ["cat", "dog"]))  # type: ignore[arg-type]
+    return list(target_findings(Sample("a.jpg", list, target), wh, ["cat", "dog"]))  # type: ignore[arg-type]
 
 
 def points_found(
@@ -24,6 +30,10 @@ def points_found(
 ) -> list[Finding]:
     target = PointsTarget(np.array(points, float), np.array(visible or [True] * len(points)))
     return list(target_findings(Sample("a.jpg", list, target), wh, ["eye", "nose"]))  # type: ignore[arg-type]
+
+
+def pairs(blocks: Iterator[tuple[Indices, Indices]]) -> set[tuple[int, int]]:
+    return {pair for one, other in blocks for pair in zip(one.tolist(), other.tolist(), strict=True)}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +103,27 @@ def test_same_boxes_finds_the_pairs_that_a_plain_loop_finds() -> None:
             if shared / ((ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared) > 0.9:
                 expected.add((j, i))
     assert len(expected) > 1000
-    assert {(i, j) for i, j, _ in same_boxes(boxes, more_than=0.9)} == expected
+    within = pairs(same_boxes(boxes, boxes, more_than=0.9))
+    assert {(i, j) for i, j in within if i < j} == expected
+    across = pairs(same_boxes(boxes[:100], boxes[100:], more_than=0.9))
+    assert {(i, j + 100) for i, j in across} == {(i, j) for i, j in expected if i < 100 <= j}
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_boxes_far_from_each_other_are_not_compared(axis: int) -> None:
+    row = np.zeros((20_000, 4))
+    row[:, [axis, axis + 2]] = 10.0 * np.arange(20_000)[:, None] + (0, 8)
+    row[:, 3 - axis] = 5
+    tracemalloc.start()
+    assert boxes_found(row.tolist(), wh=(200_000, 200_000)) == []
+    # Of 64 x 20,000 pairs the coordinates alone take more.
+    assert tracemalloc.get_traced_memory()[1] < 40e6
+    tracemalloc.stop()
+
+
+def test_of_many_boxes_that_are_the_same_each_is_told_once() -> None:
+    found = boxes_found([[10, 10, 30, 30]] * 2000)
+    assert len(found) == 1999
 
 
 def test_points_outside_the_picture_are_found_together() -> None:

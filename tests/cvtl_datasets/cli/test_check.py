@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cvtl.errors import DataError, UsageError
+from cvtl.errors import DataError, OutputError, UsageError
 from cvtl_datasets.cli.check import main
 
 Capture = pytest.CaptureFixture[str]
@@ -129,6 +129,19 @@ def test_a_group_in_two_splits_is_found_by_its_pattern(check: Check, tmp_path: P
 def test_a_pattern_that_is_none_is_a_usage_error(check: Check, data: Path) -> None:
     with pytest.raises(UsageError, match=re.escape("--group-by '(' is no regular expression")):
         check(data, "--group-by", "(")
+
+
+@pytest.mark.parametrize("pattern", ["nobody", "", "()", "x*"])
+def test_a_pattern_that_makes_no_group_is_a_usage_error(check: Check, data: Path, pattern: str) -> None:
+    with pytest.raises(UsageError, match="matches nothing in any name, such as"):
+        check(data, "--group-by", pattern)
+
+
+def test_findings_are_printed_even_if_the_page_cannot_be_written(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    (data / "cat" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(OutputError, match="cannot write"):
+        main([str(data), "--html", str(tmp_path)])
+    assert "cat/0.png: it is not a picture" in capsys.readouterr().out
 
 
 def test_data_that_cannot_be_read_at_all_are_an_error(check: Check, tmp_path: Path) -> None:
