@@ -209,10 +209,10 @@ class Dataset(Sequence[Sample]):
 
     def digest(self) -> str:
         """SHA-256 over names and targets (not pixels): says whether two runs saw the same data."""
-        # File names on POSIX need not be UTF-8.
-        state = hashlib.sha256("\0".join(self.classes).encode(errors="surrogateescape"))
+        # File names on POSIX need not be UTF-8, nor names in JSON.
+        state = hashlib.sha256("\0".join(self.classes).encode(errors="surrogatepass"))
         for sample in self.samples:
-            state.update(f"\n{sample.name}\0{sample.split}\0".encode(errors="surrogateescape"))
+            state.update(f"\n{sample.name}\0{sample.split}\0".encode(errors="surrogatepass"))
             target = sample.target
             if isinstance(target, ClassTarget):
                 state.update(str(target.label).encode())
@@ -339,7 +339,7 @@ def _find_format(path: Path, task: TaskName | None, name: str | None) -> Dataset
     refined = {each.refines for each in found}
     found = [each for each in found if each.name not in refined]
     if len(found) != 1:
-        known = "; ".join(f"{each.name}: {each.summary}" for each in candidates)
+        known = "; ".join(f"{each.name}: {each.summary}" for each in found or candidates)
         problem = f"is read by {' and '.join(each.name for each in found)}" if found else "is in no known format"
         raise DataError(f"'{path}' {problem}", hint=f"Name one with --format. Formats here: {known or '(none)'}")
     return found[0]

@@ -13,6 +13,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 from cvtl.data import Dataset, Split
 from cvtl.errors import DataError
@@ -22,6 +23,7 @@ from cvtl.splits import SPLITS
 # No format takes a file of this name for its own.
 FILE_NAME = "cvtl-splits.csv"
 _HEADER = ["name", "split"]
+_LONGEST_EXCERPT = 100
 
 
 def split_file_of(path: str | Path) -> Path:
@@ -42,9 +44,13 @@ def write_split_file(path: str | Path, parts: Mapping[Split, Dataset]) -> None:
         OutputError: it cannot be written.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows(sorted((sample.name, split) for split, part in parts.items() for sample in part))
+    plain, quoted = (
+        csv.writer(text, lineterminator="\n", quoting=quoting) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+    )
+    plain.writerow(_HEADER)
+    for name, split in sorted((sample.name, split) for split, part in parts.items() for sample in part):
+        # Where carriage returns do not end lines the module does not quote them, but takes them for ends in reading.
+        (quoted if "\r" in name else plain).writerow((name, split))
     # File names on POSIX need not be UTF-8.
     write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
 
@@ -71,12 +77,16 @@ def _read(path: Path) -> dict[str, Split]:
     split_of: dict[str, Split] = {}
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            rows = csv.reader(stream)
+            # Some languages' spreadsheets write semicolons.
+            delimiter = ";" if ";" in stream.readline() else ","
+            stream.seek(0)
+            rows = csv.reader(stream, delimiter=delimiter)
             if next(rows, None) != _HEADER:
                 raise _malformed(path, 1, f"the header is not {','.join(_HEADER)}")
-            for row in rows:
+            for row in filter(None, rows):
                 if len(row) != 2 or row[1] not in SPLITS:
-                    raise _malformed(path, rows.line_num, f"{','.join(row)!r} is not a name and train, val or test")
+                    found = shorten(delimiter.join(row), _LONGEST_EXCERPT)
+                    raise _malformed(path, rows.line_num, f"{found!r} is not a name and train, val or test")
                 if split_of.setdefault(row[0], row[1]) != row[1]:
                     raise _malformed(path, rows.line_num, f"'{row[0]}' is in two splits")
     except (OSError, csv.Error) as error:

@@ -97,9 +97,11 @@ def train_and_val(
 def too_few(dataset: Dataset, groups: Groups, split: Split) -> DataError:
     """What to raise where nothing could be set aside for a split."""
     if len(set(groups.of)) == 1 < len(dataset):
+        ways = ["Choose another --group-by"] * bool(groups.named)
+        ways += ["Divide near-duplicates, too: --near-duplicates=false"] * bool(groups.duplicates)
         return DataError(
             f"the {len(dataset)} pictures of '{dataset.root}' all belong to one group, which cannot be divided",
-            hint="Choose another --group-by, or add pictures of something else",
+            hint=f"{' or '.join(ways)}, or add pictures of something else",
         )
     return DataError(
         f"'{dataset.root}' has too few pictures or groups to set any aside for {split}",

@@ -61,6 +61,9 @@ def train_plugin(
         dataset = load_data(data, spec.task, format=format, splits=splits)
     if dataset.problems:
         console.print(dataset.describe_problems())
+    # What the plugin has against the classes is said before all pictures are looked at.
+    seed_all(settings.seed)
+    model = spec.model_type().initialize(checked, dataset.classes)
     # Generated pictures are made when they are read: their maker keeps apart what belongs apart.
     in_files = sum(sample.file is not None and sample.split != "test" for sample in dataset)
     if settings.near_duplicates and in_files:
@@ -69,8 +72,6 @@ def train_plugin(
         progress = None
     train_data, val_data, how = _divide(dataset, settings, progress or Progress())
     console.print(how)
-    seed_all(settings.seed)
-    model = spec.model_type().initialize(checked, dataset.classes)
     return train(model, train_data, val_data, settings, out, resume=resume, quiet=quiet, licence=licence)
 
 

@@ -16,6 +16,8 @@ TWO_SPLITS = "picture in two splits"
 def files_below(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Every file that is not hidden, each folder's by name: the folder's path, the file's stem and its suffix.
 
+    Links to folders are followed, unless they lead back to where the walk is.
+
     Raises:
         DataError: the folder cannot be listed.
     """
@@ -23,8 +25,17 @@ def files_below(folder: Path) -> Iterator[tuple[str, str, str]]:
     def give_up(error: OSError) -> None:
         raise DataError(f"cannot list '{error.filename}': {error.strerror}", hint="Check its permissions") from error
 
-    for parent, folders, files in os.walk(folder, onerror=give_up):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+    # The real paths of the folders that each folder is reached through.
+    above = {os.fspath(folder): frozenset({os.path.realpath(folder)})}
+    for parent, folders, files in os.walk(folder, onerror=give_up, followlinks=True):
+        here = above.pop(parent)
+        real_paths = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders)}
+        folders[:] = [
+            name
+            for name, real in real_paths.items()
+            if not name.startswith(".") and name != "__MACOSX" and real not in here
+        ]
+        above |= {os.path.join(parent, name): here | {real_paths[name]} for name in folders}
         for name in sorted(files):
             if not name.startswith("."):
                 yield parent, *os.path.splitext(name)

@@ -4,8 +4,9 @@
   itself or in its `train`, `val` and `test`. DATA may be a folder that holds nothing but one such folder.
 - Pictures: in `JPEGImages/` or `images/`, else anywhere in DATA. An annotation's picture has the annotation's name, or
   else the name in `<filename>`, whose suffix may be wrong.
-- Splits: `ImageSets/Main/train.txt`, `val.txt` and `test.txt`; `trainval.txt` and lists of single classes are passed
-  over.
+- Splits: `train.txt`, `val.txt` (or `valid.txt`) and `test.txt` in `ImageSets/Main`, in `ImageSets` or in DATA, with an
+  annotation or a picture on each line, with or without folders and suffix; what stands behind it does not count.
+  `trainval.txt` and lists of single classes are passed over.
 - Classes: `classes.txt` or `labels.txt` in DATA or beside the annotations, one on each line, in that order; without
   them the names that occur, sorted.
 - Coordinates are taken as they are written. VOC's own count pixels from 1 and include the last; most tools write and
@@ -38,7 +39,8 @@ from cvtl_datasets.annotation_files import (
     check_box,
     split_of,
 )
-from cvtl_datasets.reading import TWO_SPLITS, files_below, is_picture_suffix, read_names, read_text, relative
+from cvtl_datasets.reading import files_below, is_picture_suffix, read_names, relative
+from cvtl_datasets.voc_lists import SplitLists
 from cvtl_datasets.voc_xml import Annotation, Box, MalformedError, VocObject, lines_of_objects, parse
 
 format_ = DatasetFormat(
@@ -50,7 +52,7 @@ format_ = DatasetFormat(
     save="cvtl_datasets.voc_writing:save",
 )
 
-ANNOTATIONS, PICTURES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
+ANNOTATIONS, PICTURES = "Annotations", "JPEGImages"
 CLASSES = "classes.txt"
 
 # A kind of problem: what an annotation says of its picture's name does not fit.
@@ -58,7 +60,6 @@ OTHER_PICTURE = "filename of another picture"
 
 _CLASS_FILES = (CLASSES, "labels.txt")
 _PICTURE_FOLDERS = {"jpegimages", "images"}
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # How many XML files are looked into for an annotation.
 _GLANCE = 20
 _ROOT_ELEMENT = re.compile(rb"<annotation[\s/>]")
@@ -68,7 +69,8 @@ def recognizes(path: Path) -> bool:
     """Whether there are XML files where annotations belong, of which one of the first is an `<annotation>`."""
     if not path.is_dir():
         return False
-    return any(map(_is_annotation, (xml for part in _parts(_home(path)) for xml in islice(_xmls(part), _GLANCE))))
+    few = (xml for part in _parts(_home(path)) for xml in islice(_xmls(part), _GLANCE))
+    return any(_is_annotation(f"{folder}/{stem}{suffix}") for folder, stem, suffix in few)
 
 
 def load(path: Path) -> Dataset:
@@ -161,13 +163,13 @@ class _Reading:
     def read(self, part: _Part) -> None:
         """Read a part's annotations."""
         pictures = _Pictures(part)
-        lists = _Lists(part, self.path)
-        annotated = set()
-        for folder, stem, suffix in files_below(part.annotations):
-            if suffix != ".xml":
-                continue
+        xmls = list(_xmls(part))
+        annotated = {stem for _, stem, _ in xmls}
+        lists = SplitLists(
+            part.root, self.path, annotated | {_inner_id(part, folder, stem) for folder, stem, _ in xmls}
+        )
+        for folder, stem, suffix in xmls:
             file = relative(f"{folder}/{stem}{suffix}", self.path)
-            annotated.add(stem)
             try:
                 with open(f"{folder}/{stem}{suffix}", "rb") as stream:
                     annotation = parse(stream.read())
@@ -179,11 +181,12 @@ class _Reading:
                 continue
             inner = os.path.relpath(folder, part.annotations)
             picture, exists = pictures.of(inner, stem, annotation.filename)
-            split = lists.split_of.get(stem) or part.split or split_of(Path(inner).parts[0] if inner != "." else "")
+            listed = lists.split_of.get(_inner_id(part, folder, stem)) or lists.split_of.get(stem)
+            split = listed or part.split or split_of(Path(inner).parts[0] if inner != "." else "")
             own_name = _stem(picture) == stem
             self.records.append(_Record(file, stem, annotation, picture, exists, own_name, split))
             self._check_filename(file, annotation.filename, picture, pictures)
-        self.problems += lists.problems(annotated)
+        self.problems += lists.problems
         self._report_unlabelled(pictures, annotated | lists.split_of.keys())
 
     def _check_filename(self, file: str, filename: str, picture: str, pictures: _Pictures) -> None:
@@ -286,33 +289,9 @@ class _Pictures:
         return os.path.normpath(self.folders[0] / inner / (stem + (suffix or ".jpg"))), False
 
 
-class _Lists:
-    """The lists of a part that say which pictures a split holds."""
-
-    def __init__(self, part: _Part, path: Path) -> None:
-        self.split_of: dict[str, Split] = {}
-        self._where: dict[str, str] = {}
-        self._twice: list[Problem] = []
-        for split in _SPLITS:
-            file = part.root / LISTS / f"{split}.txt"
-            for number, line in enumerate(read_text(file).splitlines() if file.is_file() else (), 1):
-                stem, suffix = os.path.splitext(line.strip())
-                id_ = stem if is_picture_suffix(suffix) else stem + suffix
-                where = f"{relative(file, path)}:{number}"
-                if id_ in self.split_of and self.split_of[id_] != split:
-                    what = f"'{id_}' is in {self.split_of[id_]}, too, where it stays"
-                    self._twice.append(Problem(kind=TWO_SPLITS, where=where, what=what))
-                elif id_:
-                    self.split_of[id_] = split
-                    self._where[id_] = where
-
-    def problems(self, annotated: set[str]) -> Iterator[Problem]:
-        """What is wrong with the lists, given the names of the annotations."""
-        yield from self._twice
-        for id_, where in self._where.items():
-            if id_ not in annotated:
-                what = f"there is no annotation '{id_}.xml'"
-                yield Problem(kind=NO_LABEL, where=where, what=what)
+def _inner_id(part: _Part, folder: str, stem: str) -> str:
+    """An annotation's name with the folders in the folder of annotations that it lies in."""
+    return relative(f"{folder}/{stem}", part.annotations)
 
 
 def _home(path: Path) -> Path:
@@ -335,7 +314,7 @@ def _part(folder: Path, split: Split | None) -> _Part | None:
         if child.name.lower() == ANNOTATIONS.lower() and next(_xmls(part), None):
             return part
     # XML beside pictures may be about something else.
-    files = (entry.path for entry in _entries(folder) if entry.name.endswith(".xml"))
+    files = (entry.path for entry in _entries(folder) if entry.name.lower().endswith(".xml"))
     return _Part(folder, folder, split) if any(map(_is_annotation, islice(files, _GLANCE))) else None
 
 
@@ -351,13 +330,17 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise DataError(f"cannot list '{folder}': {error.strerror}", hint="Check its permissions") from error
 
 
-def _xmls(part: _Part) -> Iterator[str]:
-    return (f"{folder}/{stem}{suffix}" for folder, stem, suffix in files_below(part.annotations) if suffix == ".xml")
+def _xmls(part: _Part) -> Iterator[tuple[str, str, str]]:
+    """Each XML file's folder, stem and suffix."""
+    return (each for each in files_below(part.annotations) if each[2].lower() == ".xml")
 
 
 def _is_annotation(file: str) -> bool:
-    with open(file, "rb") as stream:
-        return bool(_ROOT_ELEMENT.search(stream.read(4096)))
+    try:
+        with open(file, "rb") as stream:
+            return bool(_ROOT_ELEMENT.search(stream.read(4096)))
+    except OSError:  # a link that leads nowhere, a folder
+        return False
 
 
 def _stem(file: str) -> str:
@@ -371,6 +354,6 @@ def _in_folder(file: str, inner: str) -> bool:
 def _named_classes(path: Path, parts: Sequence[_Part]) -> list[str] | None:
     for folder in (path, *(folder for part in parts for folder in (part.root, part.annotations))):
         for name in _CLASS_FILES:
-            if (folder / name).is_file():
-                return read_names(folder / name)
+            if (folder / name).is_file() and (names := read_names(folder / name)):
+                return list(dict.fromkeys(names))
     return None

@@ -12,7 +12,8 @@ import numpy as np
 
 from cvtl.data import BoxesTarget, Dataset, Split
 from cvtl.errors import UsageError
-from cvtl_datasets.voc import ANNOTATIONS, CLASSES, LISTS, PICTURES
+from cvtl_datasets.voc import ANNOTATIONS, CLASSES, PICTURES
+from cvtl_datasets.voc_lists import LISTS
 from cvtl_datasets.writing import PictureWriter, WrittenPicture, write_lines, write_pictures
 
 # Characters that XML cannot hold or would change, and those at which a list of lines is divided.

@@ -112,7 +112,7 @@ def lines_of_objects(content: bytes) -> list[int]:
 
 def _parse_xml(content: bytes) -> Element:
     # By them XML can be made to grow. Those that name other files are never followed.
-    if b"<!ENTITY" in content:
+    if b"<!ENTITY" in content.replace(b"\0", b""):  # UTF-16, too
         raise MalformedError(1, "it has entities of its own, which are not read")
     try:
         return ElementTree.fromstring(content)
@@ -150,14 +150,14 @@ def _size(root: Element) -> tuple[int, int] | None:
 def _object(element: Element) -> VocObject:
     difficult = element.find("difficult")
     found = VocObject(_text(element, "name"), difficult=difficult is not None and _informs(difficult))
-    bounds = element.find("bndbox")
+    bounds = element.findall("bndbox")
     if not found.name:
         found.fault = "the object has no <name>"
-    elif bounds is None:
-        found.fault = f"the object '{found.name}' has no <bndbox>"
+    elif len(bounds) != 1:
+        found.fault = f"the object '{found.name}' has {len(bounds) or 'no'} <bndbox>"
     else:
         try:
-            found.box = _box(bounds)
+            found.box = _box(bounds[0])
         except ValueError as error:
             found.fault = f"the object '{found.name}': {error}"
     return found
@@ -165,10 +165,11 @@ def _object(element: Element) -> VocObject:
 
 def _box(bounds: Element) -> Box:
     texts = [_text(bounds, corner) for corner in _CORNERS]
-    for corner, text in zip(_CORNERS, texts, strict=True):
-        if not math.isfinite(_number(text)):
+    numbers = [_number(text) for text in texts]
+    for corner, text, number in zip(_CORNERS, texts, numbers, strict=True):
+        if not math.isfinite(number):
             raise ValueError(f"its <{corner}> is '{text}', not a number" if text else f"its <{corner}> is missing")
-    x1, y1, x2, y2 = map(_number, texts)
+    x1, y1, x2, y2 = numbers
     return x1, y1, x2, y2
 
 

@@ -7,8 +7,9 @@
   `val` and `test`, each a folder, a text file with a path on each line, or a list of these. Splits in the same place
   are no splits. Places that do not exist are reported; if none does, pictures are looked for as they are without such
   a file.
-- Without it: all pictures in `images`, or in DATA; folders like `train` or `images/val2017` are splits. The classes are
-  called as a file `classes.txt`, `obj.names` or `*.names` says, or by their numbers.
+- Darknet's `*.data`, in DATA or in its folder `data`, says the same.
+- Without either: all pictures in `images`, or in DATA; folders like `train` or `images/val2017` are splits. The classes
+  are called as a file `classes.txt`, `*.names` or `_darknet.labels` says, or by their numbers.
 - A sixth number is a confidence, and is not held. Of polygons (`class x y x y x y ...`) and of boxes with keypoints
   (`kpt_shape` in data.yaml) the box alone is held.
 """
@@ -97,7 +98,7 @@ def load(path: Path) -> Dataset:
     folders = sorted({picture.folder for picture in pictures})
     base = Path(os.path.commonpath([root, *folders]))
     labels = LabelFinder()
-    names = config.names if config else class_names(root, map(labels.folder_of, folders))
+    names = (config and config.names) or class_names(root, map(labels.folder_of, folders))
     lines = Lines(len(names) if names else _MOST_CLASSES, config.keypoint_numbers if config else 0)
     reading = _Reading(base, labels, lines, problems)
     samples = [sample for picture in pictures if (sample := reading.sample(picture))]

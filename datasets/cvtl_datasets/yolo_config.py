@@ -1,9 +1,14 @@
-"""The YAML file of a YOLO data set: what its classes are called, and where the pictures of each split lie."""
+"""The YAML file of a YOLO data set: what its classes are called, and where the pictures of each split lie.
+
+Darknet's `*.data` says the same in lines of `key = value`; its paths are relative to wherever Darknet is started.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +17,17 @@ import yaml
 from cvtl.data import Split
 from cvtl.errors import DataError
 from cvtl_datasets.folders import SPLIT_FOLDERS
-from cvtl_datasets.reading import read_text
+from cvtl_datasets.reading import read_names, read_text
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 # The usual names come before all others.
 _USUAL_STEMS = ("data", "dataset")
+
+
+class _Loader(yaml.SafeLoader):
+    """Leaves scalars as they are written: `no` is a name, `010` too, and an impossible date harms nobody."""
+
+    yaml_implicit_resolvers = {"n": [("tag:yaml.org,2002:null", re.compile("null$"))]}  # noqa: RUF012
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +48,21 @@ class YoloConfig:
     places: Mapping[Split, tuple[str, ...]]
     keypoint_numbers: int = 0
 
-    def find(self, place: str) -> Path | None:
-        """Where a place is, if it is anywhere: relative to `path`, or to the file itself.
+    def find(self, place: str, *beside: Path) -> str | None:
+        """Where a place is, if it is anywhere: relative to one of `beside`, to `path`, or to the file itself.
 
         A leading `../` need not be meant: Roboflow writes it, and Ultralytics takes it away where it leads nowhere.
+        Nor need a leading `data/`, with which CVAT writes all its paths.
         """
-        for base in (self.base, self.file.parent):
-            for written in (place, place.removeprefix("../")):
-                if (base / written).exists():
-                    return base / written
+        for written in dict.fromkeys((place, place.removeprefix("../"), place.removeprefix("data/"))):
+            for base in (*beside, self.base, self.file.parent):
+                if os.path.exists(found := os.path.join(base, written)):
+                    return found
         return None
 
 
 def find_config(path: Path) -> YoloConfig | None:
-    """The configuration of a data set: the file itself, or the first in a folder that has names.
+    """The configuration of a data set: the file itself, or the first in a folder that has names, or Darknet's.
 
     Raises:
         DataError: the file itself is no configuration, or a folder cannot be listed.
@@ -67,7 +79,8 @@ def find_config(path: Path) -> YoloConfig | None:
         except DataError:  # it is about something else, unless its name says that it is not
             if file.stem in _USUAL_STEMS:
                 raise
-    return None
+    darknet = map(_read_darknet, sorted([*path.glob("*.data"), *path.glob("data/*.data")]))
+    return next(filter(None, darknet), None)
 
 
 def read_config(file: Path) -> YoloConfig:
@@ -77,14 +90,19 @@ def read_config(file: Path) -> YoloConfig:
         DataError: it is no YAML (the line is named), or has no names.
     """
     try:
-        content = yaml.safe_load(read_text(file))
+        content = yaml.load(read_text(file), _Loader)
+    except RecursionError as error:
+        raise DataError(f"'{file}' is nested too deeply", hint="Correct it") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
         raise DataError(f"'{where}' is no YAML: {getattr(error, 'problem', error)}", hint="Correct it") from error
     if not isinstance(content, dict):
         raise DataError(f"'{file}' is no configuration", hint="Give it `names`, `train` and `val`")
-    base = file.parent / str(content.get("path") or "")
+    path = content.get("path") or ""
+    if not isinstance(path, str):
+        raise DataError(f"'{file}': `path` is no path", hint="Correct it")
+    base = file.parent / path
     return YoloConfig(
         file=file,
         names=_names(content, file),
@@ -93,6 +111,16 @@ def read_config(file: Path) -> YoloConfig:
         places=dict(_places(content, file)),
         keypoint_numbers=_keypoint_numbers(content.get("kpt_shape")),
     )
+
+
+def _read_darknet(file: Path) -> YoloConfig | None:
+    """Read Darknet's configuration; None if it is something else."""
+    lines = (line.partition("=") for line in read_text(file).splitlines())
+    content = {key.strip(): value.strip() for key, equals, value in lines if equals}
+    places = dict(_places(content, file))
+    config = YoloConfig(file=file, names=(), base=file.parent.parent, places=places)
+    names = config.find(content.get("names", ""))
+    return replace(config, names=tuple(read_names(Path(names)))) if places and names and os.path.isfile(names) else None
 
 
 def _places(content: Mapping[Any, Any], file: Path) -> Iterator[tuple[Split, tuple[str, ...]]]:
@@ -107,21 +135,20 @@ def _places(content: Mapping[Any, Any], file: Path) -> Iterator[tuple[Split, tup
 
 def _names(content: Mapping[Any, Any], file: Path) -> tuple[str, ...]:
     names, count = content.get("names"), content.get("nc")
-    if isinstance(names, list):
-        return tuple(map(str, names))
     if isinstance(names, dict):
-        numbered = {str(number): str(name) for number, name in names.items()}
-        if numbered.keys() != {str(number) for number in range(len(names))}:
-            raise DataError(f"'{file}': `names` does not number the classes 0, 1, 2, ...", hint="Correct it")
-        return tuple(numbered[str(number)] for number in range(len(names)))
-    if names is None and isinstance(count, int) and 0 < count < 100_000:
-        return tuple(map(str, range(count)))
+        if names.keys() != {str(number) for number in range(len(names))}:
+            raise DataError(f"'{file}': `names` does not number the classes from 0 on, without gaps", hint="Correct it")
+        names = [names[str(number)] for number in range(len(names))]
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    if not names and isinstance(count, str) and count.isdecimal() and 0 < int(count) < 100_000:
+        return tuple(map(str, range(int(count))))
     raise DataError(f"'{file}' does not say what the classes are called", hint="Give it `names`, a list")
 
 
 def _keypoint_numbers(shape: Any) -> int:
     """Of `[17, 3]`: 17 points of 3 numbers each."""
     match shape:
-        case [int(points), int(numbers)]:
-            return points * numbers
+        case [str(points), str(numbers)] if points.isdecimal() and numbers.isdecimal():
+            return int(points) * int(numbers)
     return 0

@@ -58,22 +58,26 @@ def pictures_named(config: YoloConfig, problems: list[Problem]) -> list[Picture]
     splits_of: dict[Path, list[Split]] = defaultdict(list)
     for split, written in config.places.items():
         for each in written:
-            place = config.find(each)
-            if place is None:
+            there = config.find(each)
+            if there is None:
                 what = f"'{each}', which `{split}` names, is not there"
                 problems.append(Problem(kind=NO_PLACE, where=config.file.name, what=what))
-            elif split not in splits_of[place]:
-                splits_of[place].append(split)
-    found: dict[str, Picture] = {}
+            elif split not in splits_of[Path(there)]:
+                splits_of[Path(there)].append(split)
+    pictures: dict[str, Picture] = {}
     for place, splits in splits_of.items():
         # Pictures that are for training as well as for validation are divided by nobody.
         own = splits[0] if len(splits) == 1 else None
-        for picture, where in _listed(place, own, config, problems) if place.is_file() else _lying(place, own):
-            other = found.setdefault(picture.file, picture).split
+        found = list(_listed(place, own, config, problems) if place.is_file() else _lying(place, own))
+        for picture, where in found:
+            other = pictures.setdefault(picture.file, picture).split
             if other != own:
                 what = f"'{picture.stem}{picture.suffix}' is in {other}, too, where it stays"
                 problems.append(Problem(kind=TWO_SPLITS, where=where, what=what))
-    return list(found.values())
+        if not found:
+            what = f"there are no pictures in '{place.name}', which `{'` and `'.join(splits)}` names"
+            problems.append(Problem(kind=NO_PLACE, where=config.file.name, what=what))
+    return list(pictures.values())
 
 
 def _lying(folder: Path, split: Split | None) -> Iterator[tuple[Picture, str]]:
@@ -89,9 +93,8 @@ def _listed(
         if not line.strip():
             continue
         where = f"{file.name}:{number}"
-        places = (os.path.join(base, line.strip()) for base in (file.parent, config.base, config.file.parent))
-        picture = next(filter(os.path.isfile, places), None)
-        if picture is None:
+        picture = config.find(line.strip(), file.parent)
+        if picture is None or not os.path.isfile(picture):
             problems.append(Problem(kind=NO_PICTURE, where=where, what=f"there is no picture '{line.strip()}'"))
             continue
         folder, name = os.path.split(os.path.abspath(picture))
@@ -101,7 +104,8 @@ def _listed(
 def class_names(root: Path, label_folders: Iterable[str]) -> tuple[str, ...]:
     """What classes are called where no YAML file says so; empty if nothing does."""
     files = [root / "classes.txt", root / "obj.names", *sorted(root.glob("*.names"))]
-    files += [Path(folder) / "classes.txt" for folder in [str(root / LABELS), *label_folders]]
+    beside_labels = [root / LABELS, *map(Path, label_folders)]
+    files += [folder / name for folder in beside_labels for name in ("classes.txt", "_darknet.labels")]
     return next((tuple(read_names(file)) for file in files if file.is_file()), ())
 
 

@@ -103,6 +103,10 @@ def test_a_file_name_that_is_no_utf8_has_a_digest() -> None:
     assert dataset([sample(name)]).digest() != dataset([sample("cafe.jpg")]).digest()
 
 
+def test_half_a_surrogate_pair_in_a_class_name_has_a_digest() -> None:
+    assert Dataset([], ("\ud800",), "memory").digest() != Dataset([], ("\ud801",), "memory").digest()
+
+
 def test_boxes_become_arrays_of_the_promised_types() -> None:
     target = BoxesTarget([[0, 0, 4, 4], [1, 1, 2, 2]], [0, 1])  # type: ignore[arg-type]
     assert [each.dtype.name for each in (target.boxes, target.labels, target.crowd)] == ["float64", "int64", "bool"]
@@ -175,7 +179,7 @@ def test_a_format_that_is_named_is_not_doubted(folder: Path) -> None:
     ("name", "task", "format", "message"),
     [
         ("b.txt", None, None, "there is no data set at '{path}'"),
-        ("a.txt", None, None, "'{path}' is read by list and txt. Name one with --format"),
+        ("a.txt", None, None, "'{path}' is read by list and txt. Name one with --format. Formats here: list: "),
         ("a.doc", None, None, "'{path}' is in no known format. Name one with --format. Formats here: csv: csv files;"),
         ("a.csv", "style", None, "'{path}' is in no known format. Name one with --format. Formats here: (none)"),
         ("a.csv", "detect", "csv", "data set format 'csv' has no targets for the task 'detect'"),
@@ -185,6 +189,13 @@ def test_what_cannot_be_opened_says_why(folder: Path, name: str, task: Any, form
     with pytest.raises(DataError) as raised:
         load_data(folder / name, task, format=format)
     assert str(raised.value).startswith(message.format(path=folder / name))
+
+
+def test_where_several_formats_would_do_only_these_are_offered(folder: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        load_data(folder / "a.txt")
+    assert raised.value.hint is not None
+    assert "csv" not in raised.value.hint
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, PointsTarget, Sample, Split, Target, UInt8Image
 from cvtl.errors import DataError, UsageError
-from cvtl.splits import Groups, divide, find_groups, group_of, hold_out, train_and_val
+from cvtl.splits import Groups, divide, find_groups, group_of, hold_out, too_few, train_and_val
 
 WritePicture = Callable[..., Path]
 Integers = npt.NDArray[np.int64]
@@ -375,3 +375,12 @@ def test_a_published_split_that_leaks_is_used_with_a_warning(tmp_path: Path, wri
 def test_one_group_cannot_be_divided() -> None:
     with pytest.raises(DataError, match="the 5 pictures of 'some/data' all belong to one group"):
         train_and_val(of_boxes(5), 0.2, 0, group_by="jpg")
+
+
+def test_what_to_do_about_one_group_depends_on_what_made_it() -> None:
+    assert too_few(of_boxes(5), Groups([0] * 5, named=1), "val").hint == (
+        "Choose another --group-by, or add pictures of something else"
+    )
+    assert too_few(of_boxes(5), Groups([0] * 5, duplicates=5), "val").hint == (
+        "Divide near-duplicates, too: --near-duplicates=false, or add pictures of something else"
+    )

@@ -130,33 +130,6 @@ def test_other_xml_beside_pictures_is_not_taken_for_it(tmp_path: Path, write_pic
     assert not recognizes(tmp_path)
 
 
-def test_splits_come_from_the_lists_of_all_pictures(data: Path, write_picture: Picture) -> None:
-    write_picture(data / "JPEGImages" / "c.jpg")
-    annotate(data / "Annotations" / "c.xml", an_object())
-    lists = data / "ImageSets" / "Main"
-    lists.mkdir(parents=True)
-    (lists / "train.txt").write_text("a\n\n")
-    (lists / "test.txt").write_text("b.jpg\r\n")
-    (lists / "trainval.txt").write_text("c\n")
-    (lists / "cat_val.txt").write_text("c 1\n")
-    dataset = load(data)
-    assert [sample.split for sample in dataset] == ["train", "test", None]
-    assert dataset.problems == ()
-
-
-def test_what_is_wrong_with_lists_is_reported(data: Path) -> None:
-    lists = data / "ImageSets" / "Main"
-    lists.mkdir(parents=True)
-    (lists / "train.txt").write_text("a\nb\n")
-    (lists / "test.txt").write_text("ghost\nb\n")
-    dataset = load(data)
-    assert [sample.split for sample in dataset] == ["train", "train"]
-    assert sorted(kinds(dataset.problems)) == [
-        ("picture in two splits", "ImageSets/Main/test.txt:2", False),
-        ("picture without label", "ImageSets/Main/test.txt:1", False),
-    ]
-
-
 @pytest.mark.parametrize("place", ["classes.txt", "labels.txt", "Annotations/classes.txt"])
 def test_a_list_of_classes_gives_their_order(data: Path, place: str) -> None:
     (data / place).write_text("dog\n\nbird\ncat\n")
@@ -164,6 +137,28 @@ def test_a_list_of_classes_gives_their_order(data: Path, place: str) -> None:
     assert dataset.classes == ("dog", "bird", "cat")
     assert isinstance(dataset[1].target, BoxesTarget)
     assert dataset[1].target.labels.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(("text", "classes"), [("dog\ncat\ndog\n", ("dog", "cat")), ("\n", ("cat", "dog"))])
+def test_in_a_list_of_classes_each_counts_once_and_an_empty_one_not_at_all(
+    data: Path, text: str, classes: tuple[str, ...]
+) -> None:
+    (data / "classes.txt").write_text(text)
+    assert load_data(data).classes == classes
+
+
+def test_suffixes_may_be_in_upper_case(data: Path) -> None:
+    (data / "Annotations" / "a.xml").rename(data / "Annotations" / "a.XML")
+    assert (len(load(data)), load(data).problems) == (2, ())
+
+
+def test_links_that_lead_nowhere_and_folders_are_no_annotations(tmp_path: Path, write_picture: Picture) -> None:
+    write_picture(tmp_path / "c.jpg")
+    (tmp_path / "a.xml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b.xml").mkdir()
+    annotate(tmp_path / "c.xml", an_object())
+    assert recognizes(tmp_path)
+    assert kinds(load(tmp_path).problems) == [("malformed annotation", "a.xml", True)]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +192,17 @@ def test_an_object_without_a_box_is_reported_where_it_begins(data: Path) -> None
     assert (problem.where, problem.what) == ("Annotations/a.xml:7", "the object 'cat' has no <bndbox>")
 
 
+def test_of_an_object_with_two_boxes_none_is_chosen(data: Path) -> None:
+    box = "<bndbox><xmin>0</xmin><ymin>0</ymin><xmax>3</xmax><ymax>3</ymax></bndbox>"
+    annotate(data / "Annotations" / "a.xml", an_object(more=box))
+    (problem,) = load(data).problems
+    assert (problem.kind, problem.what, problem.fatal) == (
+        "malformed annotation",
+        "the object 'cat' has 2 <bndbox>",
+        True,
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [
@@ -208,6 +214,7 @@ def test_an_object_without_a_box_is_reported_where_it_begins(data: Path) -> None
         (b'<!DOCTYPE x [<!ENTITY a "aa">]><annotation><object><name>&a;</name></object></annotation>', 1),
         (b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation>&a;</annotation>', 1),
         (b"<annotation>&a;</annotation>", 1),
+        ('<!DOCTYPE x [\n<!ENTITY a "aa">]><annotation><folder>&a;</folder></annotation>'.encode("utf-16"), 1),
     ],
 )
 def test_a_file_that_is_no_annotation_is_fatal_and_leaves_the_others(data: Path, content: bytes, line: int) -> None:

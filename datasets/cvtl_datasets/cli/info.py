@@ -37,15 +37,19 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse(arguments)
     if options["path"] is None:
         raise UsageError("no data set was named", hint="For example: cvtl data info photos/")
-    dataset = load_data(options["path"], format=options["format"], strict=False)
+    dataset = load_data(options["path"], format=options["format"], strict=False, splits=options["splits"] or True)
     if options["split"] is not None:
         dataset = _part(dataset, options["split"])
     statistics = _measure(dataset, quiet=options["quiet"] or options["json"])
+    is_shown = not (options["quiet"] or options["json"])
+    if is_shown:
+        _print(dataset, statistics)
+    # Last, so that the numbers are there even where no picture can be written.
     sheet = _write_sheet(dataset, options)
     if options["json"]:
         print_json(_facts(dataset) | asdict(statistics) | {"sheet": None if sheet is None else str(sheet)})
-    elif not options["quiet"]:
-        _print(dataset, statistics, sheet)
+    elif is_shown and sheet is not None:
+        terminal().print(f"Contact sheet: {printable(str(sheet))}", soft_wrap=True)
     return ExitCode.OK
 
 
@@ -63,6 +67,7 @@ def _parser() -> VerbParser:
     parser.add_operand("path", help="the data set: a folder or a file")
     parser.add_option("format", str | None, help="its format, if it should not be guessed")
     parser.add_option("split", Split | None, help="look at this split alone")
+    parser.add_option("splits", str | None, metavar="FILE", help="split file to divide by; the data's own if unset")
     parser.add_option(
         "sheet",
         str | None,
@@ -113,7 +118,7 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
     return {"data": dataset.root, "format": dataset.format}
 
 
-def _print(dataset: Dataset, statistics: Statistics, sheet: Path | None) -> None:
+def _print(dataset: Dataset, statistics: Statistics) -> None:
     from cvtl.reporting.terminal import print_section
 
     console = terminal()
@@ -122,8 +127,6 @@ def _print(dataset: Dataset, statistics: Statistics, sheet: Path | None) -> None
         print_section(console, section, most_rows=_MOST_CLASSES)
     if statistics.problems:
         console.print(printable(dataset.describe_problems()))
-    if sheet is not None:
-        console.print(f"Contact sheet: {printable(str(sheet))}", soft_wrap=True)
 
 
 def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:

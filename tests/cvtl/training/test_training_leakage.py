@@ -115,3 +115,16 @@ def test_progress_is_told_of_every_picture_that_is_looked_at(train_photos: Train
     train_photos("other", progress=not_looked, near_duplicates=False)
     assert looked.calls == ["start", *[1] * 40, "finish"]
     assert not_looked.calls == []
+
+
+def test_what_the_plugin_has_against_the_data_is_said_before_any_picture_is_looked_at(
+    train_photos: TrainPhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(options: object, classes: object) -> None:
+        raise UsageError("these classes will not do")
+
+    looked = Counting()
+    monkeypatch.setattr("tiny_training.TinyModel.initialize", refuse)
+    with pytest.raises(UsageError, match="these classes will not do"):
+        train_photos(progress=looked)
+    assert looked.calls == []

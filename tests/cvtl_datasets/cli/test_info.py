@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from cvtl.errors import DataError, UsageError
+from cvtl.data import load_data
+from cvtl.errors import DataError, OutputError, UsageError
 from cvtl.images import read_image
+from cvtl.split_file import write_split_file
 from cvtl_datasets.cli.info import main
 
 Capture = pytest.CaptureFixture[str]
@@ -97,6 +99,20 @@ def test_the_contact_sheet_goes_where_it_is_sent(info: Info, data: Path, tmp_pat
 def test_no_contact_sheet_is_made_where_none_is_wanted(info: Info, data: Path, tmp_path: Path) -> None:
     assert facts(info, data, "--sheet", "none")["sheet"] is None
     assert not (tmp_path / "cvtl-runs").exists()
+
+
+def test_the_numbers_are_printed_even_where_no_sheet_can_be_written(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        main([str(data), "--sheet", str(tmp_path / "file" / "sheet.png")])
+    assert ["pictures", "3"] in lines(capsys.readouterr().out)
+
+
+def test_a_split_file_divides(info: Info, data: Path, tmp_path: Path) -> None:
+    write_split_file(tmp_path / "s.csv", {"test": load_data(data)})
+    assert facts(info, data, "--splits", tmp_path / "s.csv")["splits"] == {"test": 3}
 
 
 def test_quiet_prints_nothing(info: Info, data: Path) -> None:
