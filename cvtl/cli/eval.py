@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +19,10 @@ from cvtl.errors import ExitCode, OutputError, UsageError
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import Predictions
 from cvtl.evaluation.settings import EvalSettings
-from cvtl.files import write_atomically
+from cvtl.files import output_error, write_atomically
 from cvtl.options import make_options
-from cvtl.reporting.sections import Section, Table
+from cvtl.progress import Progress
+from cvtl.reporting.sections import Gallery, Section, Table
 from cvtl.run_folder import ROWS_NAME, next_free_folder
 from cvtl.tasks import TaskName
 from cvtl.weights import digest, installed_versions, read_header
@@ -62,15 +64,14 @@ def main(arguments: list[str]) -> int:
     settings = make_options(EvalSettings, values_of(EvalSettings, options))
     task = _task(contenders, options["task"])
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, "eval"))
-    if (out / EVALUATION_NAME).exists():
-        raise OutputError(f"'{out}' already holds an evaluation", hint="Choose another folder with --out")
     dataset, split = _choose_split(load_data(data, task, format=options["format"]), options["split"])
+    _make_folder(out, contenders)
     predictions = [_predictions(each, dataset, task, out, options) for each in contenders]
-    with _busy("measuring", options):
-        evaluation = _evaluate(predictions, dataset, settings)
-        found = _as_json(evaluation, contenders, dataset, split, settings)
-        write_atomically(out / EVALUATION_NAME, json.dumps(found, indent=2) + "\n")
-        _write_page(out / REPORT_NAME, evaluation, found)
+    evaluation = _evaluate(predictions, dataset, settings, options)
+    found = _as_json(evaluation, contenders, dataset, split, settings)
+    _write_page(out / REPORT_NAME, evaluation, found, options)
+    # Last, for it says that the folder is complete.
+    write_atomically(out / EVALUATION_NAME, json.dumps(found, indent=2) + "\n")
     if options["json"]:
         print_json(found)
     elif not options["quiet"]:
@@ -184,6 +185,19 @@ def _choose_split(dataset: Dataset, named: _Part | None) -> tuple[Dataset, _Part
     return dataset.split(part), part
 
 
+def _make_folder(out: Path, contenders: list[_Contender]) -> None:
+    """Find out before the work whether its results can be kept."""
+    for name in (EVALUATION_NAME, REPORT_NAME, *(each.rows_name for each in contenders if each.is_weights)):
+        if (out / name).exists():
+            raise OutputError(f"'{out / name}' is there already", hint="Choose another folder with --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(out, error) from error
+    if not os.access(out, os.W_OK):
+        raise OutputError(f"cannot write to '{out}'", hint="Check the permissions, or choose another folder with --out")
+
+
 def _predictions(
     contender: _Contender, dataset: Dataset, task: TaskName | None, out: Path, options: Mapping[str, Any]
 ) -> Predictions:
@@ -204,24 +218,31 @@ def _predictions(
 
 
 @contextmanager
-def _busy(what: str, options: Mapping[str, Any]) -> Iterator[None]:
-    """Show on a terminal that something goes on."""
-    console = terminal(stderr=True)
-    if options["quiet"] or options["json"] or not console.is_terminal:
-        yield
-    else:
-        with console.status(what):
-            yield
+def _shown(total: int, noun: str, options: Mapping[str, Any]) -> Iterator[Progress]:
+    """Progress over `total` of something."""
+    from cvtl.cli.progress import choose_progress
+
+    progress = choose_progress(total, quiet=options["quiet"] or options["json"], noun=noun)
+    progress.start(0)
+    try:
+        yield progress
+    finally:
+        progress.finish()
 
 
-def _evaluate(predictions: list[Predictions], dataset: Dataset, settings: EvalSettings) -> Evaluation:
+def _evaluate(
+    predictions: list[Predictions], dataset: Dataset, settings: EvalSettings, options: Mapping[str, Any]
+) -> Evaluation:
     """The evaluation of the first, with a comparison before everything else where there is a second."""
     from cvtl.evaluation.bootstrap import compare
     from cvtl.evaluation.evaluate import evaluate
 
-    first, *others = (evaluate(each, dataset, settings) for each in predictions)
-    for other in others:
-        comparison = compare(first, other, settings.draws, settings.seed)
+    # Each is scored on all pictures and on the draws, and once more for the comparison.
+    times = {1: 1, 2: 4}[len(predictions)]
+    with _shown(times * (settings.draws + 1), "draws", options) as progress:
+        first, *others = (evaluate(each, dataset, settings, progress=progress) for each in predictions)
+        comparisons = [compare(first, other, settings.draws, settings.seed) for other in others]
+    for other, comparison in zip(others, comparisons, strict=True):
         notes = [f"{other.name}: {note}" for note in other.notes if note not in first.notes]
         first = replace(first, sections=[comparison, *first.sections], notes=(*first.notes, *notes))
     return first
@@ -251,7 +272,7 @@ def _as_json(
     }
 
 
-def _write_page(path: Path, evaluation: Evaluation, found: Mapping[str, Any]) -> None:
+def _write_page(path: Path, evaluation: Evaluation, found: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     from cvtl.reporting.page import write_page
 
     data, contenders = found["data"], {"predictions": found["predictions"], "against": found["against"]}
@@ -260,7 +281,11 @@ def _write_page(path: Path, evaluation: Evaluation, found: Mapping[str, Any]) ->
         if contender:
             facts |= {name: contender["path"], f"SHA-256 of {name}": contender["sha256"][:16]}
     title = f"Evaluation of {Path(found['predictions']['path']).name} on {Path(data['path']).name}"
-    write_page(path, title, evaluation.figures, evaluation.sections, evaluation.notes, facts=facts)
+    thumbnails = sum(len(each.thumbnails) for each in evaluation.sections if isinstance(each, Gallery))
+    with _shown(thumbnails, "thumbnails", options) as progress:
+        write_page(
+            path, title, evaluation.figures, evaluation.sections, evaluation.notes, facts=facts, progress=progress
+        )
 
 
 def _pictures(data: Mapping[str, Any]) -> str:

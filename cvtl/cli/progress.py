@@ -14,27 +14,28 @@ from cvtl.progress import Progress
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def choose_progress(total: int | None, *, quiet: bool) -> Progress:
+def choose_progress(total: int | None, *, quiet: bool, noun: str = "pictures") -> Progress:
     """The kind of progress that fits where the command runs.
 
     Args:
         total: inputs in all, if known.
         quiet: show nothing.
+        noun: what is counted.
     """
     if quiet:
         return Progress()
-    return BarProgress(total) if sys.stderr.isatty() else LineProgress(total)
+    return BarProgress(total, noun) if sys.stderr.isatty() else LineProgress(total, noun)
 
 
 class BarProgress(Progress):
     """A bar with pictures a second."""
 
-    def __init__(self, total: int | None) -> None:
+    def __init__(self, total: int | None, noun: str = "pictures") -> None:
         self._bar = Bar(
             SpinnerColumn(),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} img/s"),
+            TextColumn(f"{{task.fields[rate]}} {_unit(noun)}"),
             TimeRemainingColumn(),
             console=terminal(stderr=True),
         )
@@ -59,8 +60,9 @@ class BarProgress(Progress):
 class LineProgress(Progress):
     """A line every ten seconds, for logs."""
 
-    def __init__(self, total: int | None) -> None:
-        self._of = f"/{total}" if total is not None else ""
+    def __init__(self, total: int | None, noun: str = "pictures") -> None:
+        self._of = f"/{total} {noun}" if total is not None else f" {noun}"
+        self._unit = _unit(noun)
         self._done = 0
         self._clock = Rate()
         self._last = perf_counter()
@@ -77,7 +79,11 @@ class LineProgress(Progress):
         rate = self._clock.after(count)
         if perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = perf_counter()
-            sys.stderr.write(f"{self._done}{self._of} pictures, {rate:.1f} img/s\n")
+            sys.stderr.write(f"{self._done}{self._of}, {rate:.1f} {self._unit}\n")
+
+
+def _unit(noun: str) -> str:
+    return "img/s" if noun == "pictures" else f"{noun}/s"
 
 
 class Rate:

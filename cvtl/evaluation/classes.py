@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from cvtl.data import ClassTarget, Dataset
 from cvtl.evaluation.bootstrap import RatioScorer, divide, with_intervals
-from cvtl.evaluation.evaluation import Evaluation
+from cvtl.evaluation.evaluation import Evaluation, WatchedScorer
 from cvtl.evaluation.found import FoundClasses, Predictions
 from cvtl.evaluation.settings import EvalSettings
+from cvtl.progress import Progress
 from cvtl.reporting.sections import Bars, Cell, Curves, Gallery, Matrix, Section, Table, Thumbnail
 
 Floats = npt.NDArray[np.float64]
@@ -26,7 +27,9 @@ BINS = 15
 """Of equal width, for calibration, as in Guo et al. 2017."""
 
 _TOP = 5
-_LARGEST_MATRIX = 40
+LARGEST_MATRIX = 100
+"""Of more classes, a confusion matrix holds those with the most mistakes: all pairs of 10,000 fill the memory."""
+
 _CONFUSIONS = 10
 _OTHER = "(other or none)"
 
@@ -78,13 +81,16 @@ class ClassScorer:
         return np.column_stack([self._accuracies(weights), macro_f1, recall, ece])
 
 
-def evaluate_classes(predictions: Predictions, dataset: Dataset, settings: EvalSettings) -> Evaluation:
+def evaluate_classes(
+    predictions: Predictions, dataset: Dataset, settings: EvalSettings, progress: Progress | None = None
+) -> Evaluation:
     """Compare the classes that were found with the true ones.
 
     Args:
         predictions: a `FoundClasses` or None for each sample.
         dataset: samples with a `ClassTarget` each.
         settings: how.
+        progress: is told of each draw.
     """
     truth = np.array([sample.target.label for sample in dataset if isinstance(sample.target, ClassTarget)], np.int64)
     best = np.full((len(truth), _TOP), -1)
@@ -93,7 +99,7 @@ def evaluate_classes(predictions: Predictions, dataset: Dataset, settings: EvalS
         if isinstance(found, FoundClasses) and len(found.labels):
             best[i, : len(found.labels)] = found.labels[:_TOP]
             confidence[i] = found.scores[0]
-    scorer = ClassScorer(truth, best, confidence, len(dataset.classes))
+    scorer = WatchedScorer(ClassScorer(truth, best, confidence, len(dataset.classes)), progress or Progress())
     sections: list[Section] = [
         _per_class(truth, best[:, 0], dataset.classes),
         *confusion(truth, best[:, 0], dataset.classes),
@@ -142,14 +148,10 @@ def confusion(truth: Ints, answers: Ints, classes: Sequence[str]) -> list[Sectio
     Args:
         truth: int64 (N,), true labels.
         answers: int64 (N,), labels found; -1 for none of the classes.
-        classes: their names. Of more than 40, the matrix shows those with the most mistakes.
+        classes: their names. Of more than `LARGEST_MATRIX`, the matrix shows those with the most mistakes.
     """
     wrong = truth != answers
-    shown = np.arange(len(classes))
-    if len(classes) > _LARGEST_MATRIX:
-        mistakes = np.bincount(truth[wrong], minlength=len(classes))
-        mistakes += np.bincount(answers[wrong & (answers >= 0)], minlength=len(classes))
-        shown = np.sort(np.argsort(-mistakes, kind="stable")[:_LARGEST_MATRIX])
+    shown = most_mistaken(truth, answers, len(classes))
     # Label -1 and classes that are not shown fall into the last column.
     place = np.full(len(classes) + 1, len(shown))
     place[shown] = np.arange(len(shown))
@@ -170,6 +172,21 @@ def confusion(truth: Ints, answers: Ints, classes: Sequence[str]) -> list[Sectio
     rows: list[tuple[Cell, ...]] = [(classes[true], _name(found, classes), count) for (true, found), count in pairs]
     table = Table(title="Most frequent confusions", columns=("true class", "found as", "pictures"), rows=tuple(rows))
     return [matrix, table] if rows else [matrix]
+
+
+def most_mistaken(truth: Ints, answers: Ints, classes: int) -> Ints:
+    """The labels that a confusion matrix shows, ascending: all, or the `LARGEST_MATRIX` with the most mistakes.
+
+    Args:
+        truth: int64 (N,), true labels.
+        answers: int64 (N,), labels found; what is not from 0 to `classes` - 1, in either, is no class.
+        classes: how many there are.
+    """
+    if classes <= LARGEST_MATRIX:
+        return np.arange(classes)
+    mistaken = np.concatenate([truth[truth != answers], answers[truth != answers]])
+    counts = np.bincount(mistaken[(mistaken >= 0) & (mistaken < classes)], minlength=classes)
+    return np.sort(np.argsort(-counts, kind="stable")[:LARGEST_MATRIX])
 
 
 def _per_class(truth: Ints, answers: Ints, classes: Sequence[str]) -> Table:

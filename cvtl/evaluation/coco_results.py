@@ -52,7 +52,7 @@ def read_coco_results(path: Path, dataset: Dataset, task: TaskName | None) -> Pr
     try:
         values, scores = _values(entries, key, count), _values(entries, "score", 1)[:, 0]
         picture, label = _look_up(entries, "image_id", pictures), _look_up(entries, "category_id", labels)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _first_malformed(path, entries, key, count) from None
     if said == "landmarks":
         # All persons have the same points; the data set's classes are these, and have no numbers.
@@ -74,6 +74,8 @@ def _read_entries(path: Path) -> list[Entry]:
         entries = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise DataError(f"'{path}:{error.lineno}' is malformed JSON: {error.msg}", hint="Write it again") from None
+    except RecursionError:
+        raise DataError(f"'{path}' holds lists in lists", hint="COCO results are a list of objects") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read '{path}': {error}", hint="Check the file and its permissions") from error
     for number, entry in enumerate(entries):
@@ -105,10 +107,11 @@ def _unknown(entries: Sequence[Entry], key: str, indices: Ints) -> Counter[str]:
 def _check_common(path: Path, entries: Sequence[Entry], key: str, indices: Ints, known: Mapping[Any, int]) -> None:
     if not entries or (indices >= 0).any():
         return
-    theirs = sorted({str(entry[key]) for entry in entries})[:10]
+    # As Python writes them: texts of digits are no numbers.
+    theirs = list(dict.fromkeys(repr(entry[key]) for entry in entries))[:10]
     raise DataError(
         f"'{path}' and the data set have no {key} in common: {', '.join(theirs)} there, "
-        f"{', '.join(str(each) for each in list(known)[:10])} here",
+        f"{', '.join(repr(each) for each in list(known)[:10])} here",
         hint="Give the results for these pictures, or the data set that they belong to",
     )
 
@@ -135,7 +138,7 @@ def _first_malformed(path: Path, entries: Sequence[Entry], key: str, count: int)
         for name, wanted in ((key, count), ("score", 1)):
             try:
                 _values([entry], name, wanted)
-            except (KeyError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError, OverflowError):
                 what = "a number" if wanted == 1 else f"{wanted} numbers"
                 return DataError(
                     f"'{path}': entry {number} has no '{name}' of {what}: {str(entry)[:200]}",

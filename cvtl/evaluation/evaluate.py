@@ -11,6 +11,7 @@ from cvtl.errors import DataError, UsageError
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import Predictions
 from cvtl.evaluation.settings import EvalSettings
+from cvtl.progress import Progress
 from cvtl.tasks import TaskName
 
 _EVALUATORS: Mapping[str, str] = {
@@ -28,13 +29,20 @@ _TARGETS: Mapping[str, type[Target]] = {
 _NOUNS: Mapping[type[Target], str] = {ClassTarget: "one class each", BoxesTarget: "boxes", PointsTarget: "points"}
 
 
-def evaluate(predictions: Predictions, dataset: Dataset, settings: EvalSettings | None = None) -> Evaluation:
+def evaluate(
+    predictions: Predictions,
+    dataset: Dataset,
+    settings: EvalSettings | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Evaluation:
     """Compare predictions with what is known about a data set's pictures.
 
     Args:
         predictions: one answer for each sample.
         dataset: of samples with targets of the predictions' task; those that nothing is known about are left out.
         settings: how.
+        progress: is told of each draw of the intervals, and of all pictures as of one more.
 
     Raises:
         DataError: the samples have no targets, or those of another task.
@@ -60,7 +68,8 @@ def evaluate(predictions: Predictions, dataset: Dataset, settings: EvalSettings 
         notes.append(f"{len(dataset) - len(known)} pictures without annotations are left out.")
         predictions = replace(predictions, found=[predictions.found[i] for i in known])
         dataset = dataset.subset(known)
-    evaluation: Evaluation = resolve(_EVALUATORS[predictions.task])(predictions, dataset, settings or EvalSettings())
+    evaluator = resolve(_EVALUATORS[predictions.task])
+    evaluation: Evaluation = evaluator(predictions, dataset, settings or EvalSettings(), progress)
     distinct = dict.fromkeys(note for note in (*notes, *evaluation.notes) if note)
     return replace(evaluation, notes=tuple(distinct))
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cvtl.progress import Progress
 from cvtl.reporting.sections import Figure, Section
 from cvtl.tasks import TaskName
 
@@ -38,6 +39,35 @@ class Scorer(Protocol):
         Returns:
             (D, F); NaN where there is nothing to measure.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedScorer:
+    """A scorer that tells how it gets on.
+
+    Attributes:
+        scorer: it.
+        progress: is told of each draw.
+    """
+
+    scorer: Scorer
+    progress: Progress
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scorer's."""
+        return self.scorer.names
+
+    @property
+    def higher_is_better(self) -> tuple[bool, ...]:
+        """The scorer's."""
+        return self.scorer.higher_is_better
+
+    def __call__(self, weights: Floats) -> Floats:
+        """The scorer's figures."""
+        figures = self.scorer(weights)
+        self.progress.advance(len(weights))
+        return figures
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

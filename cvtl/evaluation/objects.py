@@ -15,9 +15,10 @@ import numpy.typing as npt
 from cvtl.data import BoxesTarget, Dataset
 from cvtl.evaluation.bootstrap import RatioScorer, divide, with_intervals
 from cvtl.evaluation.classes import confusion
-from cvtl.evaluation.evaluation import Evaluation
+from cvtl.evaluation.evaluation import Evaluation, WatchedScorer
 from cvtl.evaluation.found import FoundObject, Predictions
 from cvtl.evaluation.settings import EvalSettings
+from cvtl.progress import Progress
 from cvtl.reporting.sections import Curves, Gallery, Marks, Section, Table, Thumbnail
 
 Floats = npt.NDArray[np.float64]
@@ -54,7 +55,9 @@ class _Answers:
     scores: Floats
 
 
-def evaluate_objects(predictions: Predictions, dataset: Dataset, settings: EvalSettings) -> Evaluation:
+def evaluate_objects(
+    predictions: Predictions, dataset: Dataset, settings: EvalSettings, progress: Progress | None = None
+) -> Evaluation:
     """Compare the object that was found in each picture with the largest one that is there.
 
     Figures: of the pictures with an object, the share with the right class, the mean IoU, and the share with the right
@@ -64,6 +67,7 @@ def evaluate_objects(predictions: Predictions, dataset: Dataset, settings: EvalS
         predictions: a `FoundObject` or None for each sample.
         dataset: samples with a `BoxesTarget` each.
         settings: how.
+        progress: is told of each draw.
     """
     answers = _answers(predictions, dataset)
     ious = iou(answers.boxes, answers.found_boxes)
@@ -71,12 +75,13 @@ def evaluate_objects(predictions: Predictions, dataset: Dataset, settings: EvalS
     both = right & (ious >= RIGHT_IOU)
     present = answers.answered & (answers.present == answers.there)
     everywhere = np.ones(len(present))
-    scorer = RatioScorer(
+    ratios = RatioScorer(
         names=("class accuracy", "mean IoU", "class right and IoU >= 0.5", "presence accuracy"),
         higher_is_better=(True,) * 4,
         numerators=np.column_stack([right, ious, both, present]),
         denominators=np.column_stack([answers.there, answers.there, answers.there, everywhere]).astype(np.float64),
     )
+    scorer = WatchedScorer(ratios, progress or Progress())
     sections: list[Section] = [
         _per_class(answers, right, ious, both, dataset.classes),
         *confusion(answers.truth[answers.there], answers.found[answers.there], dataset.classes),

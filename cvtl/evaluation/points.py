@@ -23,10 +23,11 @@ import numpy.typing as npt
 from cvtl.data import Dataset, PointsTarget, Sample
 from cvtl.errors import DataError, UsageError
 from cvtl.evaluation.bootstrap import RatioScorer, divide, with_intervals
-from cvtl.evaluation.evaluation import Evaluation
+from cvtl.evaluation.evaluation import Evaluation, WatchedScorer
 from cvtl.evaluation.found import FoundPoints, Predictions
 from cvtl.evaluation.objects import iou
 from cvtl.evaluation.settings import EvalSettings
+from cvtl.progress import Progress
 from cvtl.reporting.sections import Bars, Curves, Gallery, Marks, Section, Table, Thumbnail
 
 Floats = npt.NDArray[np.float64]
@@ -69,7 +70,9 @@ class _Instance:
         return np.where(self.judged, np.linalg.norm(self.found - self.points, axis=1) / self.norm, np.nan)
 
 
-def evaluate_points(predictions: Predictions, dataset: Dataset, settings: EvalSettings) -> Evaluation:
+def evaluate_points(
+    predictions: Predictions, dataset: Dataset, settings: EvalSettings, progress: Progress | None = None
+) -> Evaluation:
     """Compare the points that were found with the true ones.
 
     Figures:
@@ -85,6 +88,7 @@ def evaluate_points(predictions: Predictions, dataset: Dataset, settings: EvalSe
             matched by the IoU of their boxes, where both have some, else by the distance of their points.
         dataset: samples with a `PointsTarget` each.
         settings: how.
+        progress: is told of each draw.
 
     Raises:
         UsageError: the data do not have the length that errors are to be divided by.
@@ -101,7 +105,7 @@ def evaluate_points(predictions: Predictions, dataset: Dataset, settings: EvalSe
     instances = [each for each in everything if each.norm > 0]
     errors = np.array([each.errors() for each in instances]).reshape(-1, len(dataset.classes))
     pictures = np.array([each.picture for each in instances], np.int64)
-    scorer = _scorer(errors, pictures, len(dataset), norm)
+    scorer = WatchedScorer(_scorer(errors, pictures, len(dataset), norm), progress or Progress())
     notes = _notes(len(everything) - len(instances), instances, norm)
     sections: list[Section] = [
         *_per_point(errors, instances, dataset.classes),

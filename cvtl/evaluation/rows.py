@@ -33,6 +33,9 @@ from cvtl.evaluation.found import (
 )
 from cvtl.tasks import TaskName
 
+# By so much single precision may exceed 1.
+_ROUNDING = 1e-6
+
 
 def read_rows(path: Path, dataset: Dataset, task: TaskName | None) -> Predictions:
     """Read a run's rows.
@@ -90,8 +93,10 @@ class _Reader:
         """Take in one row, expected to be of `task`."""
         try:
             source, status, said = str(row["source"]), row["status"], row["task"]
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
             raise self._malformed(line, f"it has no {error}") from None
+        except TypeError:
+            raise self._malformed(line, "it is no object") from None
         self._check_task(line, said, task)
         try:
             index = self.pictures.find(source)
@@ -112,7 +117,7 @@ class _Reader:
             return
         try:
             self.found[index] = self._answer(row["result"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._malformed(line, f"its result is malformed ({type(error).__name__}: {error})") from None
 
     def predictions(self) -> Predictions:
@@ -136,7 +141,7 @@ class _Reader:
         return Predictions(name=str(self.path), task=self.task, found=self.found, notes=tuple(notes))
 
     def _check_task(self, line: int, said: Any, task: TaskName | None) -> None:
-        if said not in _ANSWERS:
+        if not any(said == name for name in _ANSWERS):  # It may be anything that JSON has.
             raise UsageError(
                 f"'{self.path}:{line}' is of the task '{said}', which has no figures",
                 hint=f"Tasks that have are {', '.join(_ANSWERS)}",
@@ -175,10 +180,17 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
                     continue
                 try:
                     yield number, json.loads(line)
-                except ValueError as error:
+                except UnicodeDecodeError:
+                    raise DataError(
+                        f"'{path}:{number}' is no text",
+                        hint="Give COCO results or the rows.jsonl of a run, unpacked; weights are named without "
+                        "--predictions",
+                    ) from None
+                except (ValueError, RecursionError) as error:
                     raise DataError(
                         f"'{path}:{number}' is malformed JSON: {error}",
-                        hint="The run that writes it may have been interrupted: go on with --resume",
+                        hint="If the run that writes it was interrupted, go on with --resume; else give COCO results, "
+                        "a JSON list, or a run's rows.jsonl, with one JSON object in each line",
                     ) from None
     except OSError as error:
         raise DataError(f"cannot read '{path}': {error.strerror}", hint="Check the file and its permissions") from error
@@ -186,7 +198,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _classes(result: Mapping[str, Any], labels: _Labels, classes: int) -> FoundClasses:
     names = list(result["labels"])
-    return FoundClasses(labels.of(names), _numbers(result["scores"], (len(names),)))
+    scores = _numbers(result["scores"], (len(names),))
+    if (np.abs(scores - 0.5) > 0.5 + _ROUNDING).any():
+        raise ValueError("scores that are no probabilities")
+    best_first = np.argsort(-scores, kind="stable")
+    return FoundClasses(labels.of(names)[best_first], scores[best_first])
 
 
 def _object(result: Mapping[str, Any], labels: _Labels, classes: int) -> FoundObject:

@@ -15,6 +15,7 @@ import numpy as np
 
 from cvtl.cli.terminal import printable
 from cvtl.files import open_atomically
+from cvtl.progress import Progress
 from cvtl.reporting.plots import LINE_COLOURS, curves_svg
 from cvtl.reporting.sections import Bars, Figure, Gallery, Matrix, Role, Section, Thumbnail
 from cvtl.reporting.thumbnails import ROLE_COLOURS, data_uri, thumbnail
@@ -37,6 +38,7 @@ def write_page(
     notes: Sequence[str] = (),
     *,
     facts: Mapping[str, str] = MappingProxyType({}),
+    progress: Progress | None = None,
 ) -> None:
     """Write figures and sections as one self-contained page; the same input gives the same bytes.
 
@@ -50,11 +52,12 @@ def write_page(
         sections: the rest, in the order to show it.
         notes: what a reader has to know, a sentence each.
         facts: what was measured with what, name to value.
+        progress: is told of each thumbnail.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    template = _environment().get_template("page.html")
+    template = _environment(progress or Progress()).get_template("page.html")
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     stream = template.stream(
         title=title,
@@ -71,7 +74,7 @@ def write_page(
         stream.dump(file, encoding="utf-8")
 
 
-def _environment() -> Environment:
+def _environment(progress: Progress) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -93,7 +96,7 @@ def _environment() -> Environment:
         "roles": _roles,
         "show": show,
         "svg": lambda curves, prefix: _as_it_is(curves_svg(curves, prefix)),
-        "thumbnail": _image,
+        "thumbnail": partial(_image, progress=progress),
     }
     return environment
 
@@ -159,6 +162,7 @@ class _Image(NamedTuple):
     height: int
 
 
-def _image(item: Thumbnail) -> _Image:
+def _image(item: Thumbnail, progress: Progress) -> _Image:
     image = thumbnail(item, _LONGEST_SIDE)
+    progress.advance(1)
     return _Image(data_uri(image), image.shape[1], image.shape[0])

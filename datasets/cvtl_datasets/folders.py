@@ -38,7 +38,7 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "test": "test",
 }
 # The folders that COCO, Pascal VOC and YOLO sets consist of.
-FOREIGN_FOLDERS = frozenset({"annotations", "images", "imagesets", "jpegimages", "labels"})
+FOREIGN_FOLDERS = frozenset({"annotations", "images", "imagesets", "jpegimages", "labels", "vocdevkit"})
 # Files that annotations are in: beside pictures of a single folder they say that it is no class folder.
 _ANNOTATION_SUFFIXES = {".json", ".xml", ".csv", ".txt", ".yaml", ".yml"}
 # How many files are looked at in search of a folder's first picture.

@@ -58,6 +58,7 @@ CLASSES = "classes.txt"
 # A kind of problem: what an annotation says of its picture's name does not fit.
 OTHER_PICTURE = "filename of another picture"
 
+_DEVKIT = "VOCdevkit"
 _CLASS_FILES = (CLASSES, "labels.txt")
 _PICTURE_FOLDERS = {"jpegimages", "images"}
 # How many XML files are looked into for an annotation.
@@ -295,8 +296,10 @@ def _inner_id(part: _Part, folder: str, stem: str) -> str:
 
 
 def _home(path: Path) -> Path:
-    """DATA, of which the folder of annotations may have been named."""
-    return path.parent if path.name.lower() == ANNOTATIONS.lower() else path
+    """DATA, of which the folder of annotations, or the one round the published archive's, may have been named."""
+    if path.name.lower() == ANNOTATIONS.lower():
+        return path.parent
+    return path / _DEVKIT if (path / _DEVKIT).is_dir() else path
 
 
 def _parts(path: Path) -> list[_Part]:

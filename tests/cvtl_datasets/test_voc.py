@@ -94,6 +94,16 @@ def test_the_folder_of_annotations_may_be_named_itself(data: Path) -> None:
     assert boxes_of(load(data / "Annotations")) == boxes_of(load(data))
 
 
+def test_the_folder_round_the_published_archives_may_be_left_out(
+    data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "VOCdevkit").mkdir()
+    data.rename(outside / "VOCdevkit" / "VOC2007")
+    dataset = load_data(outside)
+    assert (dataset.format, dataset.classes, len(dataset)) == ("voc", ("cat", "dog"), 2)
+
+
 def test_folders_called_after_splits_are_splits(tmp_path: Path, write_picture: Picture) -> None:
     for folder in ("train", "valid", "test"):
         write_picture(tmp_path / folder / "a.jpg")

@@ -17,15 +17,18 @@ from cvtl.evaluation.detection.galleries import false_positives, misses
 from cvtl.evaluation.detection.outcome import Outcome, judge
 from cvtl.evaluation.detection.scorer import BoxScorer
 from cvtl.evaluation.detection.tables import MAX_DETECTIONS, BoxTables, tabulate
-from cvtl.evaluation.evaluation import Evaluation
+from cvtl.evaluation.evaluation import Evaluation, WatchedScorer
 from cvtl.evaluation.found import FoundBoxes, Predictions
 from cvtl.evaluation.settings import EvalSettings
+from cvtl.progress import Progress
 from cvtl.reporting.sections import Section
 
 _LISTED = 5
 
 
-def evaluate_boxes(predictions: Predictions, dataset: Dataset, settings: EvalSettings) -> Evaluation:
+def evaluate_boxes(
+    predictions: Predictions, dataset: Dataset, settings: EvalSettings, progress: Progress | None = None
+) -> Evaluation:
     """Compare the boxes that were found with those that are there.
 
     Figures: COCO's twelve (`cvtl.evaluation.detection.coco.COCO_FIGURES`), computed by `settings.engine`.
@@ -34,16 +37,19 @@ def evaluate_boxes(predictions: Predictions, dataset: Dataset, settings: EvalSet
         predictions: `FoundBoxes` or None for each sample.
         dataset: samples with a `BoxesTarget` each.
         settings: how.
+        progress: is told of each draw.
 
     Raises:
         UsageError: the engine is not installed.
     """
-    found = [answer if isinstance(answer, FoundBoxes) else None for answer in predictions.found]
+    order = _cocos_order(dataset)
+    dataset, answers = dataset.subset(order), [predictions.found[i] for i in order]
+    found = [answer if isinstance(answer, FoundBoxes) else None for answer in answers]
     targets = [sample.target for sample in dataset if isinstance(sample.target, BoxesTarget)]
     everything = tabulate(found, targets, dataset.classes)
     tables = everything.best(MAX_DETECTIONS)
     coco = coco_figures(tables, settings.engine)
-    scorer = BoxScorer(tables)
+    scorer = WatchedScorer(BoxScorer(tables), progress or Progress())
     figures = with_intervals(scorer, len(dataset), settings.draws, settings.seed)
     outcome = judge(tables, settings.iou)
     sections = [class_table(outcome, coco), voc_table(everything, settings.iou), *_sections(outcome, dataset, settings)]
@@ -56,6 +62,14 @@ def evaluate_boxes(predictions: Predictions, dataset: Dataset, settings: EvalSet
         sections=sections,
         notes=tuple(_notes(everything, tables)),
     )
+
+
+def _cocos_order(dataset: Dataset) -> list[int]:
+    """Pictures by COCO's numbers, where they have them: its code breaks ties of scores in this order."""
+    numbers = [sample.image_id for sample in dataset]
+    known = [number for number in numbers if number is not None]
+    order = range(len(numbers))
+    return sorted(order, key=known.__getitem__) if len(known) == len(numbers) else list(order)
 
 
 def _sections(outcome: Outcome, dataset: Dataset, settings: EvalSettings) -> Iterator[Section]:
@@ -85,6 +99,9 @@ def _notes(everything: BoxTables, tables: BoxTables) -> Iterator[str]:
             f"{len(everything.found) - len(tables.found)} detections beyond the best {MAX_DETECTIONS} of a picture and "
             "class count for VOC's AP only, as COCO has it."
         )
+    inverted = (everything.found.boxes[:, 2:] < everything.found.boxes[:, :2]).any(axis=1)
+    if inverted.any():
+        yield f"{inverted.sum()} detections have a negative width or height, and overlap nothing."
     if true.difficult.any():
         yield f"{true.difficult.sum()} objects are marked as difficult: VOC's AP excuses them, all else counts them."
     if true.crowd.any():

@@ -57,21 +57,22 @@ def coco_figures(tables: BoxTables, engine: Engine = "faster-coco-eval") -> Coco
     Raises:
         UsageError: the library is not installed.
     """
-    if not tables.pictures or not tables.classes:
-        nothing = np.full(len(tables.classes), np.nan)
-        return CocoFigures(np.full(len(COCO_FIGURES), np.nan), nothing, nothing)
+    ap, ap50 = np.full((2, len(tables.classes)), np.nan)
+    # Classes without an object count for nothing, but the libraries' tables of them take memory.
+    shown = np.flatnonzero(tables.objects_by_class())
+    if not len(shown):
+        return CocoFigures(np.full(len(COCO_FIGURES), np.nan), ap, ap50)
     shared = {
         "images": [{"id": i} for i in range(tables.pictures)],
-        "categories": [{"id": label, "name": name} for label, name in enumerate(tables.classes)],
+        "categories": [{"id": label, "name": tables.classes[label]} for label in shown.tolist()],
     }
-    true = shared | {"annotations": _true_rows(tables.true)}
-    found = shared | {"annotations": _found_rows(tables.found)}
+    true = shared | {"annotations": _true_rows(tables.true.select(np.isin(tables.true.labels, shown)))}
+    found = shared | {"annotations": _found_rows(tables.found.select(np.isin(tables.found.labels, shown)))}
     evaluator = _faster_coco_eval(true, found) if engine == "faster-coco-eval" else _pycocotools(true, found)
     # precision: IoU threshold x recall level x class x size x number of detections; IoU 0.50 first, all sizes first.
     precision = _defined(evaluator.eval["precision"][:, :, :, 0, -1])
-    return CocoFigures(
-        _defined(np.array(evaluator.stats[: len(COCO_FIGURES)])), precision.mean(axis=(0, 1)), precision[0].mean(axis=0)
-    )
+    ap[shown], ap50[shown] = precision.mean(axis=(0, 1)), precision[0].mean(axis=0)
+    return CocoFigures(_defined(np.array(evaluator.stats[: len(COCO_FIGURES)])), ap, ap50)
 
 
 def _faster_coco_eval(true: dict[str, Any], found: dict[str, Any]) -> Any:

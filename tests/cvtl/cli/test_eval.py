@@ -122,7 +122,51 @@ def test_an_evaluation_is_not_overwritten(command: Command, lamps: Path, right: 
     command("eval", "--predictions", right, lamps, "--out", "out")
     said = command("eval", "--predictions", right, lamps, "--out", "out")
     assert said.code == 1
-    assert "'out' already holds an evaluation" in said.err
+    assert "'out/evaluation.json' is there already" in said.err
+
+
+@pytest.mark.parametrize("name", ["report.html", "predictions.jsonl"])
+def test_files_of_others_are_not_overwritten_and_no_model_runs_for_nothing(
+    command: Command, glow: Path, lamps: Path, name: str
+) -> None:
+    Path("out").mkdir()
+    Path("out", name).write_text("of others")
+    said = command("eval", glow, lamps, "--out", "out")
+    assert said.code == 1
+    assert f"'out/{name}' is there already" in said.err
+    assert [path.read_text() for path in Path("out").iterdir()] == ["of others"]
+
+
+def test_a_folder_that_cannot_be_made_is_found_before_the_work(
+    command: Command, lamps: Path, right: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eval_verb, "_predictions", lambda *_: pytest.fail("the work began"))
+    said = command("eval", "--predictions", right, lamps, "--out", right / "out")
+    assert said.code == 1
+    assert "cannot write" in said.err
+
+
+def test_an_interrupted_evaluation_leaves_nothing_half_written_and_may_be_repeated(
+    command: Command, lamps: Path, half_right: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cvtl.reporting.page.thumbnail", interrupt)
+        assert command("eval", "--predictions", half_right, lamps, "--out", "out").code == 130
+    assert list(Path("out").iterdir()) == []
+    assert command("eval", "--predictions", half_right, lamps, "--out", "out").code == 0
+
+
+def test_a_log_sees_the_draws_and_the_thumbnails_go_by(
+    command: Command, lamps: Path, right: Path, half_right: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvtl.cli.progress._SECONDS_BETWEEN_LINES", 0.0)
+    said = command("eval", "--predictions", half_right, lamps, "--against", right, "--draws", "50")
+    lines = said.err.splitlines()
+    assert [line.split(",")[0] for line in lines if line.startswith("204/")] == ["204/204 draws"]
+    assert [line.split(",")[0] for line in lines if "thumbnails" in line][-1] == "6/6 thumbnails"
 
 
 def test_two_prediction_files_are_compared(command: Command, lamps: Path, right: Path, half_right: Path) -> None:
@@ -297,5 +341,6 @@ def test_the_figures_of_cocos_own_example_are_the_published_ones(command: Comman
     results = folder / "instances_val2014_fakebbox100_results.json"
     said = command("eval", "--predictions", results, folder / "instances_val2014_100.json", "--json", "--draws", "0")
     assert said.code == 0
-    figures = {name: round(figure["value"], 4) for name, figure in json.loads(said.out)["figures"].items()}
-    assert (figures["AP"], figures["AP50"], figures["AP75"]) == (0.5046, 0.6970, 0.5730)
+    figures = [figure["value"] for figure in json.loads(said.out)["figures"].values()]
+    expected = json.loads((folder / "expected_bbox.json").read_text())
+    assert figures == pytest.approx(list(expected.values()), abs=1e-6)

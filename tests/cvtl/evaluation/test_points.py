@@ -12,7 +12,6 @@ import pytest
 
 from cvtl.data import Dataset, PointsTarget, Sample
 from cvtl.errors import DataError, UsageError
-from cvtl.evaluation.bootstrap import draw_weights
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import FoundPoints, Predictions
 from cvtl.evaluation.points import evaluate_points, match_instances
@@ -125,7 +124,7 @@ def test_figures_equal_plain_loops(seed: int, norm: str, length: float | None) -
 def test_weighted_figures_equal_those_of_repeated_pictures() -> None:
     pairs = random_pairs(7, 40)
     scorer = evaluated(pairs, norm="picture").scorer
-    for weights in np.concatenate(list(draw_weights(40, 10, seed=0))):
+    for weights in np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), 10).astype(float):
         repeated = [pairs[i] for i in np.repeat(np.arange(40), weights.astype(int))]
         assert scorer(weights[None])[0] == pytest.approx(plain(repeated, 100.0), abs=1e-5)
 

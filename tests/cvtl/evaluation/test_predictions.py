@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvtl.data import BoxesTarget, Dataset, PointsTarget, Sample, Target
+from cvtl.data import BoxesTarget, ClassTarget, Dataset, PointsTarget, Sample, Target
 from cvtl.errors import DataError, UsageError
 from cvtl.evaluation.alignment import Pictures
 from cvtl.evaluation.found import Found, FoundBoxes, FoundClasses, FoundObject, FoundPoints, Predictions
@@ -112,7 +112,7 @@ def test_coco_results_for_other_pictures_and_classes_are_left_out_and_counted(fi
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([coco(99), coco(98)], "no image_id in common: 98, 99 there, 10, 11, 12 here"),
+        ([coco(99), coco(98)], "no image_id in common: 99, 98 there, 10, 11, 12 here"),
         ([coco(10, 5)], "no category_id in common: 5 there, 1, 7 here"),
         ([coco(10), coco(10, bbox=[1, 2, 3])], "entry 1 has no 'bbox' of 4 numbers"),
         ([coco(10), coco(10, bbox=[1, 2, 3, "x"])], "entry 1 has no 'bbox' of 4 numbers"),
@@ -122,6 +122,8 @@ def test_coco_results_for_other_pictures_and_classes_are_left_out_and_counted(fi
         ([{"image_id": 10, "category_id": 1, "score": 1}], "entry 0 has no 'bbox'"),
         ([coco(10), {"category_id": 1, "score": 1, "bbox": [1, 2, 3, 4]}], "entry 1 has no 'image_id'"),
         ([coco(10), coco([10])], "entry 1 has no 'image_id'"),
+        ([coco(10, score=10**400)], "entry 0 has no 'score' of a number"),
+        ([coco("10")], "no image_id in common: '10' there, 10, 11, 12 here"),
         ([coco(10), 5], "entry 1 is not an object"),
     ],
 )
@@ -317,3 +319,42 @@ def test_what_is_written_as_rows_reads_back_the_same(tmp_path: Path, task: Any, 
     assert type(again) is type(found)
     for name, value in vars(found).items():
         assert np.array_equal(getattr(again, name), value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000, "holds lists in lists"),
+        (b"\x1f\x8b\x08\x00 packed", "rows:1' is no text"),
+        (b'{\n "annotations": []\n}', "rows:1' is malformed JSON"),
+        (
+            b'{"source": "a.jpg", "status": "ok", "task": ["detect"]}',
+            "is of the task '\\['detect'\\]', which has no figures",
+        ),
+        (b'{"source": "a.jpg", "status": "ok", "task": "landmarks", "result": [1]}', "rows:1' is no row of `cvtl run`"),
+        (
+            b'{"source": "a.jpg", "status": "ok", "task": "detect", "result": '
+            b'{"boxes": [[0, 0, 1%s, 5]], "scores": [1], "labels": ["cat"]}}' % (b"0" * 400),
+            "rows:1' is no row of `cvtl run`: its result is malformed",
+        ),
+        (b"5\n", "rows:1' is no row of `cvtl run`: it is no object"),
+    ],
+)
+def test_what_no_tool_should_have_written_is_refused_in_words(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(content)
+    with pytest.raises((DataError, UsageError), match=message):
+        read_predictions(path, dataset())
+
+
+def test_classes_are_put_in_the_order_of_their_scores(file: File) -> None:
+    lines = [row("a.jpg", {"labels": ["cat", "dog"], "scores": [0.25, 0.75]}, "classify")]
+    found = read_predictions(file(lines), dataset(["a.jpg"], ClassTarget(0))).found[0]
+    assert isinstance(found, FoundClasses)
+    assert (found.labels.tolist(), found.scores.tolist()) == ([1, 0], [0.75, 0.25])
+
+
+def test_logits_are_no_probabilities(file: File) -> None:
+    lines = [row("a.jpg", {"labels": ["cat", "dog"], "scores": [4.5, -1.0]}, "classify")]
+    with pytest.raises(DataError, match=r"rows\.jsonl:1' is no row.*scores that are no probabilities"):
+        read_predictions(file(lines), dataset(["a.jpg"], ClassTarget(0)))

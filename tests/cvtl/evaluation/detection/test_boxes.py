@@ -154,3 +154,28 @@ def test_no_classes_are_no_error() -> None:
     nowhere = BoxesTarget(np.zeros((0, 4)), np.zeros(0, np.int64))
     empty = type("Scene", (), {"found": [None], "targets": [nowhere], "classes": ()})()
     assert all(np.isnan(each.value) for each in evaluate(empty).figures)
+
+
+def test_boxes_of_negative_size_overlap_nothing_and_are_said() -> None:
+    target = BoxesTarget(np.array([[10.0, 10, 50, 50]]), np.array([0]))
+    dataset = Dataset([Sample.of_file("a", "a", target)], ("cat",), "memory")
+    found = FoundBoxes(np.array([[50.0, 50, 10, 10], [50, 10, 10, 50]]), np.array([0.9, 0.8]), np.array([0, 0]))
+    predictions = Predictions(name="model", task="detect", found=[found])
+    evaluation = evaluate_boxes(predictions, dataset, EvalSettings(draws=0, examples=0))
+    assert evaluation.figures[0].value == 0
+    assert "2 detections have a negative width or height, and overlap nothing." in evaluation.notes
+
+
+def test_ties_are_broken_by_cocos_numbers_of_the_pictures_whatever_their_order(make_scene: Any) -> None:
+    scene = make_scene(1, pictures=30)
+    for answer in scene.found:
+        answer.scores[:] = answer.scores.round(1)
+    samples = [Sample.of_file(str(i), str(i), each, image_id=i) for i, each in enumerate(scene.targets)]
+    dataset = Dataset(samples, tuple(scene.classes), "memory")
+
+    def figures(order: list[int]) -> list[float]:
+        predictions = Predictions(name="model", task="detect", found=[scene.found[i] for i in order])
+        evaluation = evaluate_boxes(predictions, dataset.subset(order), EvalSettings(draws=0, examples=0))
+        return [each.value for each in evaluation.figures]
+
+    assert figures(list(range(30))[::-1]) == pytest.approx(figures(list(range(30))), abs=1e-12, nan_ok=True)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvtl.data import BoxesTarget
+from cvtl.evaluation.classes import LARGEST_MATRIX
 from cvtl.evaluation.detection.classes import class_table, f1_curves, precision_recall_curves
 from cvtl.evaluation.detection.coco import coco_figures
-from cvtl.evaluation.detection.confusion import confusion_counts, confusion_matrix
+from cvtl.evaluation.detection.confusion import confusion_matrix
 from cvtl.evaluation.detection.outcome import judge, score_curve
 from cvtl.evaluation.detection.tables import tabulate
 from cvtl.evaluation.found import FoundBoxes
@@ -84,7 +85,7 @@ def test_degenerate_input_gives_empty_sections(make_scene: Any, what: str) -> No
     outcome = judge(scene.tables, 0.5)
     assert outcome.thresholds.tolist() == [0.5] * 3
     assert len(class_table(outcome, coco_figures(scene.tables)).rows) == (1 if what == "nothing" else 4)
-    counts = confusion_counts(outcome)
+    counts = confusion_matrix(outcome).values
     assert counts[:, :-1].sum() == outcome.believed.sum()
     assert counts[:, -1].sum() == outcome.missed.sum()
     lines = precision_recall_curves(outcome).lines
@@ -124,7 +125,7 @@ def test_scores_beyond_one_are_drawn_as_well() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_confusion_matrix_adds_up(make_scene: Any, seed: int) -> None:
     outcome = judge(make_scene(seed).tables, 0.5)
-    counts, true, found = confusion_counts(outcome), outcome.tables.true, outcome.tables.found
+    counts, true, found = confusion_matrix(outcome).values, outcome.tables.true, outcome.tables.found
     assert counts[:-1].sum(axis=1).tolist() == outcome.tables.objects_by_class().tolist()
     assert counts[:, :-1].sum(axis=0).tolist() == np.bincount(found.labels[outcome.believed], minlength=3).tolist()
     right = found.labels[outcome.believed & outcome.right]
@@ -143,7 +144,7 @@ def test_confusion_of_each_kind_by_hand() -> None:
     # Class 0 is right at 0.9 and, in another picture, at 0.1: so all of its detections are believed.
     more = FoundBoxes(np.tile(there, (3, 1)) + np.arange(12)[:, None] * 100, np.full(12, 0.1), np.zeros(12, int))
     targets = [BoxesTarget(there, np.array([0, 1, 1, 1])), BoxesTarget(more.boxes, more.labels)]
-    counts = confusion_counts(judge(tabulate([found, more], targets, ["cat", "dog"]), 0.5))
+    counts = confusion_matrix(judge(tabulate([found, more], targets, ["cat", "dog"]), 0.5)).values
     # Of the second object's two detections the dog is right; the cat then has nothing left, and is background.
     assert counts.tolist() == [[13, 0, 0], [1, 1, 1], [2, 0, 0]]
 
@@ -153,3 +154,17 @@ def test_the_shown_matrix_has_names_on_both_sides(make_scene: Any) -> None:
     assert matrix.rows == ("class 0", "class 1", "class 2", "(nothing there)")
     assert matrix.columns == ("class 0", "class 1", "class 2", "(missed)")
     assert matrix.values.shape == (4, 4)
+
+
+def test_of_many_classes_the_matrix_holds_those_with_the_most_mistakes() -> None:
+    there = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]], np.float64)
+    found = FoundBoxes(np.vstack([there[:3], [[90, 0, 99, 9]]]), np.full(4, 0.9), np.array([5, 9_000, 9_001, 7]))
+    target = BoxesTarget(there, np.array([5, 9_000, 17, 18]))
+    matrix = confusion_matrix(judge(tabulate([found], [target], [str(k) for k in range(10_000)]), 0.5))
+    assert matrix.values.shape == (LARGEST_MATRIX + 1, LARGEST_MATRIX + 2)
+    assert {"7", "17", "18", "9001"} <= set(matrix.rows)
+    assert matrix.columns == (*matrix.rows[:-1], "(other)", "(missed)")
+    named = {(matrix.rows[i], matrix.columns[j]): matrix.values[i, j] for i, j in np.argwhere(matrix.values).tolist()}
+    # What is right of classes without mistakes is not shown, unless there is room for it.
+    del named["5", "5"]
+    assert named == {("17", "9001"): 1, ("18", "(missed)"): 1, ("(nothing there)", "7"): 1}
