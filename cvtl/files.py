@@ -54,5 +54,5 @@ def output_error(path: str | Path, error: OSError) -> OutputError:
     """Say why `path` cannot be written."""
     return OutputError(
         f"cannot write '{path}': {error.strerror or error}",
-        hint="Free some space, check the permissions, or choose another folder",
+        hint="Free some space, check the permissions, or choose another place, with --out where there is one",
     )
