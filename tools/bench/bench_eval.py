@@ -77,7 +77,7 @@ def compare(tables: BoxTables, rounds: int) -> tuple[list[float], list[float]]:
 
 def no_picture() -> UInt8Image:
     """Stands in for the pictures, which nobody looks at."""
-    raise NotImplementedError
+    raise FileNotFoundError
 
 
 def main() -> None:

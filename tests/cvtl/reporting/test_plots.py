@@ -65,4 +65,4 @@ def test_settings_of_the_process_stay_as_they_are() -> None:
 )
 def test_degenerate_lines_are_drawn_without_complaint(lines: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     plot = Curves(title="t", x_label="x", y_label="y", lines=lines, diagonal=True)
-    ElementTree.fromstring(curves_svg(plot, "p-"))
+    assert ElementTree.fromstring(curves_svg(plot, "p-")).tag.endswith("svg")
