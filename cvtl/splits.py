@@ -193,16 +193,9 @@ def find_groups(
         UsageError: the pattern is no regular expression, or matches no name.
     """
     named: dict[str, list[int]] = defaultdict(list)
-    if group_by is not None:
-        pattern = compile_pattern(group_by)
-        for index, sample in enumerate(dataset):
-            if (group := group_of(sample.name, pattern)) is not None:
-                named[group].append(index)
-        if not named:
-            example = f", such as '{dataset[0].name}'" if len(dataset) else ""
-            raise UsageError(
-                f"--group-by '{group_by}' matches no name{example}", hint="Names are paths in the data set"
-            )
+    for index, group in enumerate(named_groups(dataset, None if group_by is None else compile_pattern(group_by))):
+        if group is not None:
+            named[group].append(index)
     alike: list[list[int]] = []
     if near_duplicates:
         from cvtl import fingerprints  # which imports OpenCV
@@ -228,6 +221,21 @@ def compile_pattern(group_by: str) -> re.Pattern[str]:
         raise UsageError(f"--group-by '{group_by}' is no regular expression: {error}") from error
 
 
+def named_groups(dataset: Dataset, pattern: re.Pattern[str] | None) -> list[str | None]:
+    """The group of each of N samples as `group_of` has it; none has one without a pattern.
+
+    Raises:
+        UsageError: the pattern matches no name.
+    """
+    groups = [None if pattern is None else group_of(sample.name, pattern) for sample in dataset]
+    if pattern is not None and not any(groups):
+        example = f", such as '{dataset[0].name}'" if len(dataset) else ""
+        raise UsageError(
+            f"--group-by '{pattern.pattern}' matches no name{example}", hint="Names are paths in the data set"
+        )
+    return groups
+
+
 def group_of(name: str, pattern: re.Pattern[str]) -> str | None:
     r"""The group that a sample's name puts it into: the person, the video, the place.
 
@@ -236,7 +244,7 @@ def group_of(name: str, pattern: re.Pattern[str]) -> str | None:
         pattern: is searched for in it; what its first capturing group matches is the group, or else all it matches.
 
     Returns:
-        None where it does not match.
+        None where it does not match, or matches the empty string only.
 
     Example:
         >>> group_of("images/ann_lee_07.jpg", re.compile(r"([^/]+)_\d+"))
@@ -245,7 +253,7 @@ def group_of(name: str, pattern: re.Pattern[str]) -> str | None:
         'ann'
     """
     found = pattern.search(name)
-    return found[min(pattern.groups, 1)] if found else None
+    return (found[min(pattern.groups, 1)] or None) if found else None
 
 
 @dataclass(frozen=True, eq=False)

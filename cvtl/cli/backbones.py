@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.terminal import print_json, table, terminal
 from cvtl.errors import ExitCode, UsageError
+from cvtl.terminal import print_json, table, terminal
 
 
 def main(arguments: list[str]) -> int:

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from typing import Literal
 
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.terminal import print_json, printable, table, terminal
 from cvtl.data import formats
 from cvtl.errors import ExitCode, PluginError
 from cvtl.registry import PluginSpec, plugins
+from cvtl.terminal import print_json, printable, table, terminal
 from cvtl.verbs import VerbSpec, verbs
 
 State = Literal["ok", "note", "problem"]

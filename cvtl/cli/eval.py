@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cvtl.cli.parser import VerbParser, values_of
-from cvtl.cli.terminal import print_json, printable, terminal
 from cvtl.data import Dataset, Split, load_data
 from cvtl.errors import ExitCode, OutputError, UsageError
 from cvtl.evaluation.evaluation import Evaluation
@@ -25,6 +24,7 @@ from cvtl.progress import Progress
 from cvtl.reporting.sections import Gallery, Section, Table
 from cvtl.run_folder import ROWS_NAME, next_free_folder
 from cvtl.tasks import TaskName
+from cvtl.terminal import print_json, printable, terminal
 from cvtl.weights import digest, installed_versions, read_header
 
 RUNS_FOLDER = Path("cvtl-runs")

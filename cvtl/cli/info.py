@@ -10,8 +10,8 @@ from rich.table import Table
 
 from cvtl.cli.config import flat
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.terminal import print_json, printable, terminal
 from cvtl.errors import ExitCode, UsageError
+from cvtl.terminal import print_json, printable, terminal
 from cvtl.weights import digest, read_header
 
 if TYPE_CHECKING:

@@ -148,7 +148,7 @@ def _drop_output() -> None:
 
 
 def _fail(message: str, code: int, *, debug: bool) -> int:
-    from cvtl.cli.terminal import printable
+    from cvtl.terminal import printable
 
     if debug:
         traceback.print_exc()

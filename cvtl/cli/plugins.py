@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.terminal import print_json, printable, table, terminal
 from cvtl.errors import ExitCode
 from cvtl.registry import Listing, PluginSpec, plugins
+from cvtl.terminal import print_json, printable, table, terminal
 
 _STYLES = {"ok": "green", "broken": "red", "disabled": "dim"}
 

@@ -8,8 +8,8 @@ from time import perf_counter
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from cvtl.cli.terminal import terminal
 from cvtl.progress import Progress
+from cvtl.terminal import terminal
 
 _SECONDS_BETWEEN_LINES = 10.0
 

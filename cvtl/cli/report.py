@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from cvtl.cli.terminal import print_json, printable, table, terminal
 from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, ROWS_NAME
+from cvtl.terminal import print_json, printable, table, terminal
 
 if TYPE_CHECKING:
     from cvtl.pipeline import RunReport

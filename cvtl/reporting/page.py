@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cvtl.cli.terminal import printable
 from cvtl.files import open_atomically
 from cvtl.progress import Progress
 from cvtl.reporting.plots import LINE_COLOURS, curves_svg
 from cvtl.reporting.sections import Bars, Figure, Gallery, Matrix, Role, Section, Thumbnail
 from cvtl.reporting.thumbnails import ROLE_COLOURS, data_uri, thumbnail
 from cvtl.reporting.values import NOTHING, count, is_number_column, is_right, kind_of, most_confused, show
+from cvtl.terminal import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -8,9 +8,9 @@ from textwrap import fill
 
 from rich.console import Console
 
-from cvtl.cli.terminal import printable, table
 from cvtl.reporting.sections import Bars, Figure, Matrix, Section, Table
 from cvtl.reporting.values import NOTHING, count, is_number_column, most_confused, show
+from cvtl.terminal import printable, table
 
 _MOST_COLUMNS = 10
 _LEAST_TEXT = 12

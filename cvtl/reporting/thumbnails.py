@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from cvtl.cli.terminal import printable
 from cvtl.data import UInt8Image
 from cvtl.errors import DataError
 from cvtl.reporting.sections import Marks, Role, Thumbnail
+from cvtl.terminal import printable
 
 if TYPE_CHECKING:
     import supervision

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from cvtl.cli.terminal import printable
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, PointsTarget, Sample, UInt8Image
 from cvtl.errors import DataError
+from cvtl.terminal import printable
 
 if TYPE_CHECKING:
     import supervision

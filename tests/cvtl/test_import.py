@@ -86,3 +86,15 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module or ""
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+
+
+def test_nothing_but_the_command_line_imports_the_command_line() -> None:
+    against = [
+        f"{path.relative_to(CHECKOUT)}: {name}"
+        for room in ("cvtl", "datasets", "plugins")
+        for path in (CHECKOUT / room).rglob("*.py")
+        if "cli" not in path.parts
+        for name in imported(path)
+        if name.startswith("cvtl.cli")
+    ]
+    assert against == []

@@ -337,6 +337,7 @@ def test_generated_pictures_are_not_made_in_search_of_duplicates() -> None:
     [
         ("(", r"--group-by '\(' is no regular expression: missing \)"),
         ("eve", "'eve' matches no name, such as '00000.jpg'"),
+        ("x*", r"'x\*' matches no name, such as '00000.jpg'"),
     ],
 )
 def test_a_pattern_that_cannot_be_meant_is_refused(group_by: str, message: str) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cvtl.data import Dataset
-from cvtl.errors import UsageError
-from cvtl.splits import group_of
+from cvtl.splits import named_groups
 from cvtl_datasets.checks.balance import balance_findings
 from cvtl_datasets.checks.duplicates import duplicate_findings, grouping_findings
 from cvtl_datasets.checks.findings import KINDS, SEVERITIES, Finding, of_problem
@@ -55,7 +54,7 @@ def check(
 
 def _findings(dataset: Dataset, group_by: re.Pattern[str] | None, advance: Callable[[int], None]) -> Iterator[Finding]:
     yield from map(of_problem, dataset.problems)
-    groups = _groups(dataset, group_by)
+    groups = named_groups(dataset, group_by)
     seen = look_at_all(dataset, advance)
     yield from picture_findings(dataset, seen)
     for sample, each in zip(dataset, seen, strict=True):
@@ -69,16 +68,3 @@ def _findings(dataset: Dataset, group_by: re.Pattern[str] | None, advance: Calla
     yield from sequence_findings(dataset, greys, groups)
     yield from group_findings(dataset, greys, groups)
     yield from balance_findings(dataset)
-
-
-def _groups(dataset: Dataset, group_by: re.Pattern[str] | None) -> list[str | None]:
-    if group_by is None:
-        return [None] * len(dataset)
-    # What matches the empty string says nothing.
-    groups = [group_of(sample.name, group_by) or None for sample in dataset]
-    if dataset and not any(groups):
-        raise UsageError(
-            f"--group-by '{group_by.pattern}' matches nothing in any name, such as '{dataset[0].name}'",
-            hint="Names are paths in the data set",
-        )
-    return groups

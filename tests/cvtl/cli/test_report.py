@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cvtl.cli.report import result_table
-from cvtl.cli.terminal import terminal
+from cvtl.terminal import terminal
 
 
 def lines_of(capsys: pytest.CaptureFixture[str], *results: dict[str, Any]) -> list[str]:
