@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
+from cvtl.errors import UsageError
 from cvtl.preprocessing import InputSpec
 
 if TYPE_CHECKING:
-    from cvtl.data import Dataset
+    from cvtl.data import Dataset, Sample
+    from cvtl.progress import Progress
     from cvtl.results import Result
     from cvtl.training.folder import TrainRun
     from cvtl.training.settings import TrainSettings
@@ -74,16 +76,17 @@ class Model(nn.Module, ABC):
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Any]]:
         """What one epoch trains on: a map-style sequence that worker processes index into.
 
-        Each item is (uint8 (3, *input.size_hw), target), decoded and geometrically augmented; it depends on nothing but
-        the arguments, the index, and the model's weights, so that a resumed training sees what it would have seen.
+        Each item is (uint8 (3, h, w), target), decoded and, unless `augment` does it, geometrically augmented; all are
+        of one size, which is `input.size_hw` behind `augment`. It depends on nothing but the arguments, the index, and
+        the model's weights, so that a resumed training sees what it would have seen.
         """
 
     def validation_samples(self, data: Dataset, *, seed: int) -> Sequence[tuple[Tensor, Any]]:
-        """What every epoch is measured on: like `training_samples`, without augmentation."""
+        """What every epoch is measured on: like `training_samples`, without augmentation, each `input.size_hw`."""
         return self.training_samples(data, epoch=0, seed=seed)
 
     def augment(self, images: Tensor) -> Tensor:
-        """Photometric augmentation of a training batch, on the device: uint8 (N, 3, h, w) in and out."""
+        """Augmentation of a training batch, on the device: uint8 (N, 3, h, w) in, (N, 3, *input.size_hw) out."""
         return images
 
     def measure(self, images: Tensor, targets: Sequence[Any]) -> Mapping[str, Tensor]:
@@ -92,6 +95,21 @@ class Model(nn.Module, ABC):
         A figure `name` stands in metrics.csv as `val_name`, averaged over the samples.
         """
         return {}
+
+    def assess(
+        self, images: Tensor, targets: Sequence[Any], *, training: bool
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """The terms of the loss, and the figures to log beside it, of one batch.
+
+        By default `loss`, and `measure` on validation batches only, for it passes through the network once more. A
+        plugin that gets both from one pass overrides this, and has its figures logged of training batches, too
+        (`train_name` in metrics.csv).
+        """
+        return self.loss(images, targets), {} if training else self.measure(images, targets)
+
+    def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
+        """What learns, in groups: by what factor the learning rate of each is multiplied, and its parameters."""
+        return [(1.0, [parameter for parameter in self.parameters() if parameter.requires_grad])]
 
     def fit(self, train_data: Dataset, val_data: Dataset, settings: TrainSettings, run: TrainRun) -> None:
         """Train: by default with the one loop over `loss`, which calls all of the above.
@@ -105,6 +123,37 @@ class Model(nn.Module, ABC):
         from cvtl.training.loop import fit
 
         fit(self, train_data, val_data, settings, run)
+
+    def predict_samples(
+        self, samples: Sequence[Sample], *, batch_size: int, progress: Progress
+    ) -> Iterator[Result | Exception] | None:
+        """Predict samples of a data set in a better way than by `predict` on their decoded pictures, if there is one.
+
+        Args:
+            samples: pictures are read by whoever needs them.
+            batch_size: pictures that go through the network together.
+            progress: is told of each sample that is done; whoever calls starts and finishes it.
+
+        Returns:
+            One result for each sample, in order, equal to what `predict` gives to rounding; an exception stands where
+            a picture could not be read. None if `predict` is the way.
+        """
+        return None
+
+    def explain(self, image: Tensor, label: int) -> Tensor:
+        """Where in one picture the evidence for a class lies.
+
+        Args:
+            image: uint8 RGB (3, H, W), on the model's device.
+            label: index of the class.
+
+        Returns:
+            Float (h, w) in [0, 1], stretched over the whole picture, on the CPU.
+
+        Raises:
+            UsageError: the plugin has no explanation to give.
+        """
+        raise UsageError(f"weights of the plugin '{self.plugin}' cannot explain what they find")
 
     def verify(self, image: Tensor) -> Mapping[str, Any]:
         """Measure on one picture, uint8 (3, H, W), what the plugin promises: `cvtl info WEIGHTS --verify PICTURE`."""

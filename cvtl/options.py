@@ -17,6 +17,10 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def train_defaults(self) -> Mapping[str, Any]:
+        """What of `cvtl.training.TrainSettings` should be otherwise with these options, unless a user says so."""
+        return {}
+
 
 def make_options(options_type: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Check values and make options of them.

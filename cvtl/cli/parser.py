@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from shutil import get_terminal_size
@@ -58,6 +58,8 @@ class VerbParser(ArgumentParser):
         self._values: dict[str, Value] = {}
         self._operand = ""
         self._most_operands: int | None = 0
+        self.said: frozenset[str] = frozenset()
+        """Of the words last parsed: the options that they, or the configuration file they name, give a value."""
         self.add_argument("-h", "--help", action="help", help="show this and stop")
         if config:
             self.add_option("config", str | None, metavar="FILE", help="YAML file with any of these options")
@@ -107,14 +109,21 @@ class VerbParser(ArgumentParser):
         container.add_argument(f"--{name}", type=value, default=default, metavar=metavar or value.metavar, help=help)
         self._values[name] = value
 
-    def parse(self, words: Sequence[str]) -> dict[str, Any]:
+    def parse(
+        self, words: Sequence[str], defaults: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
+    ) -> dict[str, Any]:
         """Every option's value, whether the words behind the verb name it or not; groups are dictionaries.
+
+        Args:
+            words: behind the verb.
+            defaults: gives values, for options that nobody named, that depend on those of the others.
 
         Raises:
             UsageError: the words do not fit; the message names the option.
         """
         options, operands = self._read(words)
         config = options.pop("config", None)
+        self.said = frozenset(options)
         if config is not None:
             configured = self._configure(config)
             operands = operands or configured
@@ -123,6 +132,10 @@ class VerbParser(ArgumentParser):
         said = [f"--{name}" if text is None else f"--{name}={text}" for name, text in options.items()]
         found = self.parse_args([*said, *(["--"] if operands else []), *operands])
         found.pop("config", None)
+        if defaults is not None:
+            for name, value in defaults(dict(found.as_dict())).items():
+                if name not in self.said:
+                    found[name] = value
         if found.pop("print_config", False):
             sys.stdout.write(self.dump(found))
             self.exit()
@@ -182,6 +195,7 @@ class VerbParser(ArgumentParser):
         except UsageError as error:
             raise UsageError(f"configuration file '{path}': {error.what}", hint=error.hint) from error
         self.set_defaults(values)
+        self.said |= values.keys()
         return [str(each) for each in operands] if isinstance(operands, list) else [str(operands)]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvtl.cli.parser import VerbParser, values_of
 from cvtl.cli.progress import choose_progress
 from cvtl.errors import ExitCode, PluginError, UsageError
-from cvtl.options import make_options
+from cvtl.options import Options, make_options
 from cvtl.registry import PluginSpec, plugins
 from cvtl.run_folder import next_free_folder
 from cvtl.terminal import print_json, printable, terminal
@@ -30,13 +31,14 @@ def main(arguments: list[str]) -> int:
             "no plugin was named behind `cvtl train`", hint=f"Installed are: {', '.join(plugins().names())}"
         )
     spec = _find(arguments[0])
-    options = _parser(spec).parse(arguments[1:])
+    parser = _parser(spec)
+    options = parser.parse(arguments[1:], lambda found: _plugin_options(spec, found).train_defaults())
     if options["data"] is None:
         raise UsageError("no data set was named", hint=f"For example: cvtl train {spec.name} data/")
     if options["resume"] and options["out"] is None:
         raise UsageError("--resume needs --out", hint="Name the folder of the training that should go on")
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, f"train-{spec.name}"))
-    report = _train(spec, out, options)
+    report = _train(spec, out, options, parser.said)
     if options["json"]:
         print_json(_summary(report))
     elif not options["quiet"]:
@@ -107,16 +109,24 @@ def _parser(spec: PluginSpec) -> VerbParser:
     return parser
 
 
-def _train(spec: PluginSpec, out: Path, options: dict[str, Any]) -> TrainReport:
+def _plugin_options(spec: PluginSpec, options: dict[str, Any]) -> Options:
+    made = make_options(spec.options_type(), values_of(spec.options_type(), options))
+    # A third party may build its options on pydantic's own base.
+    return made if isinstance(made, Options) else Options()
+
+
+def _train(spec: PluginSpec, out: Path, options: dict[str, Any], said: Collection[str]) -> TrainReport:
     from cvtl.training.start import train_plugin
 
+    # The plugin's options may bring other defaults along, which must not override what was said.
+    settings = {name: value for name, value in values_of(TrainSettings, options).items() if name in said}
     quiet = options["quiet"] or options["json"]
     return train_plugin(
         spec.name,
         options["data"],
         out,
         options=values_of(spec.options_type(), options),
-        settings=make_options(TrainSettings, values_of(TrainSettings, options)),
+        settings=make_options(TrainSettings, settings),
         format=options["format"],
         splits=options["splits"] or True,
         resume=options["resume"],

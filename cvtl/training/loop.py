@@ -109,7 +109,8 @@ class _Loop(LightningModule):
         self.val_means = _Means()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters = [each for each in self.model.parameters() if each.requires_grad]
+        # `factor` is ours: torch keeps it, in checkpoints too.
+        parameters = [{"params": each, "factor": factor} for factor, each in self.model.parameter_groups()]
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         match self.settings.optimizer:
             case "adamw":
@@ -157,17 +158,17 @@ class _Loop(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.run.interrupts.check()
         for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
-            group["lr"] = self._learning_rate(batch_idx / self.trainer.num_training_batches)
+            group["lr"] = group["factor"] * self._learning_rate(batch_idx / self.trainer.num_training_batches)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, targets = batch
         seed_all(self.settings.seed, RandomStream.STEP, len(self.run.history), batch_idx)
-        loss = self._loss(self._normalized(self.model.augment(images)), targets)
-        self.train_means.add({"train_loss": loss}, len(images))
+        figures = self._assess(self._normalized(self.model.augment(images)), targets, training=True)
+        self.train_means.add({f"train_{name}": value for name, value in figures.items()}, len(images))
         # Looking at a figure makes the device wait, so not at every step.
         if batch_idx % _STEPS_BETWEEN_CHECKS == 0:
             self.run.check_finite("train_loss", self.train_means.result()["train_loss"])
-        return loss
+        return figures["loss"]
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         self.progress.advance(self.bar)
@@ -179,9 +180,8 @@ class _Loop(LightningModule):
         self.run.interrupts.check()
         images, targets = batch
         seed_all(self.settings.seed, RandomStream.VAL_STEP, batch_idx)
-        images = self._normalized(images)
-        measured = {f"val_{name}": value for name, value in self.model.measure(images, targets).items()}
-        self.val_means.add({"val_loss": self._loss(images, targets), **measured}, len(images))
+        figures = self._assess(self._normalized(images), targets, training=False)
+        self.val_means.add({f"val_{name}": value for name, value in figures.items()}, len(images))
 
     def on_train_epoch_end(self) -> None:
         figures = {
@@ -207,8 +207,9 @@ class _Loop(LightningModule):
     def _normalized(self, images: Tensor) -> Tensor:
         return normalize(images, self.model.input).contiguous(memory_format=torch.channels_last)
 
-    def _loss(self, images: Tensor, targets: list[Any]) -> Tensor:
-        return torch.stack(list(self.model.loss(images, targets).values())).sum()
+    def _assess(self, images: Tensor, targets: list[Any], *, training: bool) -> dict[str, Tensor]:
+        terms, figures = self.model.assess(images, targets, training=training)
+        return {"loss": torch.stack(list(terms.values())).sum(), **figures}
 
 
 class _Means:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from cvtl.data import Dataset, load_data
-from cvtl.options import make_options
+from cvtl.options import Options, make_options
 from cvtl.progress import Progress
 from cvtl.registry import plugins
 from cvtl.splits import train_and_val
@@ -38,7 +39,7 @@ def train_plugin(
         data: a folder or file of any registered format, or a data set.
         out: the run folder.
         options: the plugin's options.
-        settings: how to train.
+        settings: how to train; what was not set in it is as the plugin's options have it (`Options.train_defaults`).
         format: the data set's format, if it should not be guessed.
         splits: a split file, or whether to go by the data set's own; as for `load_data`.
         resume: go on with the training in `out`.
@@ -51,9 +52,9 @@ def train_plugin(
     """
     from cvtl.training.samples import seed_all
 
-    settings = settings or TrainSettings()
     spec = plugins().get(plugin)
     checked = make_options(spec.options_type(), options or {})
+    settings = with_defaults(settings or TrainSettings(), checked)
     console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
     if isinstance(data, Dataset):
         dataset = data
@@ -73,6 +74,22 @@ def train_plugin(
     train_data, val_data, how = _divide(dataset, settings, progress or Progress())
     console.print(how)
     return train(model, train_data, val_data, settings, out, resume=resume, quiet=quiet, licence=licence)
+
+
+def with_defaults(settings: TrainSettings, options: BaseModel) -> TrainSettings:
+    """Settings in which what nobody set is as a plugin's options have it.
+
+    Example:
+        >>> from cvtl.options import Options
+        >>> class Patient(Options):
+        ...     def train_defaults(self):
+        ...         return {"epochs": 100, "batch_size": 8}
+        >>> settings = with_defaults(TrainSettings(batch_size=32), Patient())
+        >>> settings.epochs, settings.batch_size
+        (100, 32)
+    """
+    defaults = options.train_defaults() if isinstance(options, Options) else {}
+    return settings.model_copy(update={k: v for k, v in defaults.items() if k not in settings.model_fields_set})
 
 
 def _divide(dataset: Dataset, settings: TrainSettings, progress: Progress) -> tuple[Dataset, Dataset, str]:
