@@ -78,8 +78,8 @@ def test_every_task_is_listed(command: Command) -> None:
 
 def test_a_third_partys_plugin_is_listed_and_helped_like_a_built_in_one(command: Command, glow: Path) -> None:
     listed = command("train", "--help").out
-    assert "glow     detect: says how much a picture glows" in listed
-    assert "windows  detect: " in listed
+    assert re.search(r"glow +detect: says how much a picture glows", listed)
+    assert re.search(r"windows +detect: ", listed)
     helped = command("train", "glow", "--help").out
     assert "--gain X              how steep the answer is (default: 1.0)" in helped
     assert "--epochs N            passes over the training data (default: 20)" in helped

@@ -269,3 +269,16 @@ def test_help_shows_names_kinds_and_defaults(parser: VerbParser, monkeypatch: py
     assert "--inner.scales X,... sizes (default: 1.0)" in lines
     assert "50% of the time is spent in `exact` (default: fast)" in lines
     assert "inner ones:" in lines
+
+
+def test_it_tells_which_options_were_said(parser: VerbParser, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("limit: 3\n")
+    parser.parse(["--batch-size", "8", "--config", str(tmp_path / "c.yaml"), "--flip"])
+    assert {"batch_size", "limit", "flip"} <= parser.said
+    assert "name" not in parser.said
+
+
+@pytest.mark.parametrize(("words", "limit"), [([], 16), (["--limit", "3"], 3), (["--batch-size", "5"], 10)])
+def test_defaults_may_depend_on_other_options(parser: VerbParser, words: list[str], limit: int) -> None:
+    found = parser.parse(words, lambda options: {"limit": 2 * options["batch_size"]})
+    assert found["limit"] == limit
