@@ -17,16 +17,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from cvtl import ensemble
 from cvtl import weights as weights_file
 from cvtl.background import Behind, ahead
 from cvtl.devices import Predictor, Upload, Uploader, choose_device
 from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresError, UsageError
+from cvtl.explanation import Explainer
 from cvtl.images import Decoded
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Picture, Row
 from cvtl.run_folder import RunFolder
-from cvtl.run_settings import RunSettings
+from cvtl.run_settings import ExplainSettings, RunSettings
 from cvtl.sources import Item, open_sources
 from cvtl.writers import Outcome, Writer
 
@@ -83,12 +85,13 @@ class Block:
 
 def run(
     inputs: Sequence[str | Path | UInt8Image],
-    weights: str | Path,
+    weights: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     task: str | None = None,
     settings: RunSettings | None = None,
     predict: Mapping[str, Any] | None = None,
+    explain: ExplainSettings | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -97,11 +100,12 @@ def run(
 
     Args:
         inputs: files, folders, globs, lists, archives, `-`, or arrays (H, W, 3) RGB uint8.
-        weights: a weights file.
+        weights: a weights file, or several that classify: their probabilities are averaged.
         out: the run's folder.
         task: refuse weights made for another task.
         settings: how to run.
         predict: changes to the plugin's prediction options.
+        explain: have weights that classify show where the evidence lies, too.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -111,37 +115,45 @@ def run(
     """
     settings = settings or RunSettings()
     device = choose_device(settings.device)
-    model = weights_file.load(weights, task=task, device=device)
+    paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
+    model = ensemble.load(paths, task=task, device=device)
     if settings.save_heatmaps:
         predict = {**(predict or {}), "heatmaps": True}
         _require_heatmaps(model)
     model.with_predict_options(**(predict or {}))
     identity = {
-        "task": weights_file.read_header(weights).task,
-        "weights": weights_file.digest(weights),
+        "task": weights_file.read_header(paths[0]).task,
+        "weights": _one_or_all([weights_file.digest(path) for path in paths]),
         "options": model.options.model_dump(mode="json"),
         "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
         "device": device.type,
         **settings.identity(),
+        **({} if explain is None else {"explain": explain.model_dump(mode="json")}),
     }
-    about = {"command": command, "weights_file": str(weights), "versions": weights_file.installed_versions()}
+    about = {
+        "command": command,
+        "weights_file": _one_or_all([str(path) for path in paths]),
+        "versions": weights_file.installed_versions(),
+    }
+    precision = settings.precision
+    predictor = Predictor(model, precision) if explain is None else Explainer(model, precision, explain)
     folder = _earlier_run(Path(out), identity, inputs, settings, about) if resume else None
     items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
     folder = folder or RunFolder.create(Path(out), identity, about)
-    return _Run(model, folder, settings, progress or Progress()).over(items)
+    return _Run(predictor, folder, settings, progress or Progress()).over(items)
 
 
 class _Run:
     """One run's moving parts."""
 
-    def __init__(self, model: Model, folder: RunFolder, settings: RunSettings, progress: Progress) -> None:
+    def __init__(self, predictor: Predictor, folder: RunFolder, settings: RunSettings, progress: Progress) -> None:
         self.folder = folder
         self.settings = settings
         self.progress = progress
         self.profile = Profile()
         self.task = str(folder.identity["task"])
-        self.predictor = Predictor(model, settings.precision)
-        self.uploader = Uploader(next(model.parameters()).device)
+        self.predictor = predictor
+        self.uploader = Uploader(next(predictor.model.parameters()).device)
         self.writer = Writer(folder, save_images=settings.save_images, save_heatmaps=settings.save_heatmaps)
 
     def over(self, items: Iterator[Item]) -> RunReport:
@@ -236,6 +248,10 @@ class _Run:
                 f"stopped: {bad} inputs are bad, and --max-failures is {self.settings.max_failures}",
                 hint=f"'{self.folder.rows_path}' says what is wrong with each; --resume goes on from here",
             )
+
+
+def _one_or_all(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values
 
 
 def _earlier_run(

@@ -34,6 +34,7 @@ class Classification:
     Args:
         scores: float (C,), probabilities in [0, 1].
         classes: the C class names.
+        top_k: classes that the row form names.
 
     Example:
         >>> Classification(torch.tensor([0.25, 0.75]), ("daisy", "rose")).to_dict()
@@ -42,6 +43,7 @@ class Classification:
 
     scores: Tensor
     classes: tuple[str, ...]
+    top_k: int = TOP_K
 
     def __post_init__(self) -> None:
         _keep(self, "scores", (len(self.classes),), torch.float32)
@@ -52,8 +54,8 @@ class Classification:
         return [(self.classes[i], float(self.scores[i])) for i in order.tolist()]
 
     def to_dict(self) -> dict[str, Any]:
-        """The row form: the top five."""
-        best = self.top()
+        """The row form: the `top_k` most probable classes, best first."""
+        best = self.top(self.top_k)
         return {"labels": [name for name, _ in best], "scores": [_score(score) for _, score in best]}
 
     def to_supervision(self) -> supervision.Classifications:

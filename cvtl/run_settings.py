@@ -40,3 +40,11 @@ class RunSettings(Options):
             mode="json",
             include={"batch_size", "precision", "max_pixels", "include", "exclude", "save_images", "save_heatmaps"},
         )
+
+
+class ExplainSettings(Options):
+    """What of an answer to explain, and how to show it."""
+
+    class_name: str | None = Field(None, description="class to explain; the most probable one if unset")
+    top: int = Field(1, ge=1, le=20, description="explain the N most probable classes, side by side")
+    alpha: float = Field(0.6, ge=0, le=1, description="opacity of the heat map where there is most evidence")

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,6 +89,37 @@ def read_header(path: str | Path) -> Header:
             f"'{path}' has a header this version of cvtl cannot use: {where}: {first['msg']}",
             hint="It may come from a newer version: upgrade cvtl",
         ) from None
+
+
+def read_headers(paths: Sequence[str | Path], task: str | None = None) -> list[Header]:
+    """Read the headers of weights that answer together: one file, or several whose probabilities are averaged.
+
+    Args:
+        paths: at least one.
+        task: refuse weights made for another task.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or not written by cvtl.
+        UsageError: one is for another task, or they cannot be averaged: only weights that classify can, and only if
+            they know the same classes, in any order; the message names the differences.
+    """
+    headers = [read_header(path) for path in paths]
+    for path, header in zip(paths, headers, strict=True):
+        check_task(header, task or headers[0].task, path)
+        if len(paths) > 1 and header.task != "classify":
+            raise UsageError(
+                f"{len(paths)} weights were named, but those for the task '{header.task}' cannot be averaged",
+                hint="Name one of them: only the probabilities of weights that classify are averaged",
+            )
+        lacks = sorted(set(headers[0].classes) - set(header.classes))
+        adds = sorted(set(header.classes) - set(headers[0].classes))
+        if lacks or adds:
+            differences = [_listed("it does not know", lacks), _listed("it alone knows", adds)]
+            raise UsageError(
+                f"'{path}' has other classes than '{paths[0]}': {'; '.join(filter(None, differences))}",
+                hint="Weights can be averaged if they know the same classes, in any order",
+            )
+    return headers
 
 
 def digest(path: str | Path) -> str:

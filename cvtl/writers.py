@@ -102,12 +102,15 @@ def picture_name(source: str) -> str:
     return "/".join([*folders, path.name + ending])
 
 
-def overlay(image: UInt8Image, heatmap: np.ndarray[Any, np.dtype[np.float32]]) -> UInt8Image:
+def overlay(
+    image: UInt8Image, heatmap: np.ndarray[Any, np.dtype[np.float32]], opacity: float = _HEATMAP_OPACITY
+) -> UInt8Image:
     """Lay a map of values in [0, 1] over a picture, from transparent blue to red, stretched to its size.
 
     Args:
         image: (H, W, 3) RGB.
         heatmap: float (h, w).
+        opacity: of the colours where the map is 1.
 
     Returns:
         A new picture (H, W, 3) RGB.
@@ -117,7 +120,7 @@ def overlay(image: UInt8Image, heatmap: np.ndarray[Any, np.dtype[np.float32]]) -
     height, width = image.shape[:2]
     smooth = cv2.resize(heatmap.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)
     colours = cv2.applyColorMap((smooth * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    weight = (smooth * _HEATMAP_OPACITY)[..., None]
+    weight = (smooth * opacity)[..., None]
     return np.asarray((1 - weight) * image + weight * colours, np.uint8)
 
 

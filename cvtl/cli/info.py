@@ -17,6 +17,8 @@ from cvtl.weights import digest, read_header
 if TYPE_CHECKING:
     from cvtl.model import Model
 
+_MOST_LISTED = 100
+
 
 def main(arguments: list[str]) -> int:
     """Run the verb; `arguments` are the words behind it."""
@@ -79,5 +81,6 @@ def _table(facts: Mapping[str, Any]) -> Table:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        more = f" and {len(value) - _MOST_LISTED} more: --json lists them" if len(value) > _MOST_LISTED else ""
+        return ", ".join(map(str, value[:_MOST_LISTED])) + more
     return "-" if value in (None, "", {}) else str(value)

@@ -21,9 +21,12 @@ VERBS = {
     "run": "run weights over pictures: one row for each of them",
     "train": "train a plugin on a data set",
     "eval": "measure weights or predictions against a data set",
+    "explain": "show where in a picture the evidence for a class lies",
     "plugins": "list the plugins and their state",
     "backbones": "list the networks that plugins can be built on",
+    "diagnose": "tell from a training's curves what it suffers from",
     "info": "show what a weights file holds",
+    "cache": "show or empty the cache of what backbones saw in pictures",
     "doctor": "look over this installation",
 }
 

@@ -26,6 +26,7 @@ _HEADINGS = {
     "boxes": _BOX,
     "box": _BOX,
     "points": "point (x y)",
+    "peaks": "most evidence at (x y)",
     "count": "points",
     "picture": "painted",
 }
@@ -34,11 +35,11 @@ _HEADINGS = {
 def print_report(report: RunReport, *, task: str, as_json: bool, profile: bool) -> None:
     """Print the summary: as JSON on standard output, or as text with the results of a small run."""
     if as_json:
-        print_json(_summary(report, task, profile=profile))
+        print_json(summary_of(report, task, profile=profile))
         return
     console = terminal()
     if report.inputs <= _MOST_INPUTS_LISTED and report.counts.get("ok"):
-        console.print(result_table([row for row in _rows(report) if row["status"] == "ok"]))
+        console.print(result_table([row for row in rows_of(report) if row["status"] == "ok"]))
     _print_bad(report, console)
     if profile:
         _print_profile(report, console)
@@ -69,7 +70,8 @@ def _lines(result: dict[str, Any]) -> list[dict[str, Any]]:
     """A result as lines of a table, whatever the task."""
     if "instances" in result:
         return [{"box": each["box"], "count": len(each["points"])} for each in result["instances"]]
-    names = [name for name in ("labels", "scores", "boxes", "points") if name in result]
+    result = result.get("explained", result)
+    names = [name for name in ("labels", "scores", "boxes", "points", "peaks") if name in result]
     if not names:
         return [result]
     return [dict(zip(names, entry, strict=True)) for entry in zip(*(result[name] for name in names), strict=True)]
@@ -78,13 +80,15 @@ def _lines(result: dict[str, Any]) -> list[dict[str, Any]]:
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(f"{each:6.1f}" for each in value)
+    if value is None:
+        return "-"
     return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
 def _print_bad(report: RunReport, console: Console) -> None:
     if not report.bad:
         return
-    bad = (row for row in _rows(report) if row["status"] != "ok")
+    bad = (row for row in rows_of(report) if row["status"] != "ok")
     for row in islice(bad, _MOST_BAD_LISTED):
         console.print(printable(f"{row['status']}: {row['source']}: {row['error']}"), style="yellow", soft_wrap=True)
     if report.bad > _MOST_BAD_LISTED:
@@ -107,7 +111,8 @@ def _counts(report: RunReport) -> str:
     return f"{report.inputs} input{'s' * (report.inputs != 1)}{resumed}: {counts}; {rate:.1f} img/s"
 
 
-def _summary(report: RunReport, task: str, *, profile: bool) -> dict[str, Any]:
+def summary_of(report: RunReport, task: str, *, profile: bool = False) -> dict[str, Any]:
+    """The summary for programs."""
     summary: dict[str, Any] = {
         "task": task,
         "out": str(report.out),
@@ -122,7 +127,8 @@ def _summary(report: RunReport, task: str, *, profile: bool) -> dict[str, Any]:
     return summary
 
 
-def _rows(report: RunReport) -> Iterator[dict[str, Any]]:
+def rows_of(report: RunReport) -> Iterator[dict[str, Any]]:
+    """The rows, one after the other, from the file."""
     with open(report.out / ROWS_NAME, encoding="utf-8") as stream:
         for line in stream:
             yield json.loads(line)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvtl._lazy import resolve
-from cvtl.cli.config import flat
+from cvtl.cli.config import flat, read_config
 from cvtl.cli.parser import VerbParser, peek, values_of
 from cvtl.cli.report import print_report
 from cvtl.errors import ExitCode, Interrupted, UsageError
@@ -20,14 +22,16 @@ from cvtl.registry import Demo, plugins
 from cvtl.run_folder import next_free_folder
 from cvtl.run_settings import RunSettings
 from cvtl.tasks import TASKS, get_task
-from cvtl.weights import Header, check_task, plugin_options, read_header
+from cvtl.weights import Header, plugin_options, read_headers
 
 if TYPE_CHECKING:
     from cvtl.pipeline import RunReport
 
 RUNS_FOLDER = Path("cvtl-runs")
 BUILTIN = "builtin"
+_SUFFIX = ".safetensors"
 _MOST_CLASSES = 20
+_TOGETHER = "several weights, their probabilities averaged"
 
 
 def main(arguments: list[str]) -> int:
@@ -37,25 +41,29 @@ def main(arguments: list[str]) -> int:
         return ExitCode.OK
     if not arguments or arguments[0].startswith("-"):
         raise UsageError("no task was named behind `cvtl run`", hint=f"The tasks are {', '.join(TASKS)}")
-    task, words = get_task(arguments[0]).name, arguments[1:]
-    named = peek(words, "weights")
-    if named is None and {"-h", "--help"} & set(words):
+    task, words = get_task(arguments[0]).name, _with_weights_joined(arguments[1:])
+    named = _named_weights(words)
+    if not named and {"-h", "--help"} & set(words):
         _parser(task).print_help()
         return ExitCode.OK
-    weights = _weights_file(task, named)
-    header = read_header(weights)
-    check_task(header, task, weights)
+    weights = _weights_files(task, named)
+    header = read_headers(weights, task)[0]
     parser = _parser(task)
-    _add_predict_options(parser, header, weights)
+    _add_predict_options(parser, header, weights[0])
     options = parser.parse(words)
+    if "predict" in options:
+        # Of several weights each keeps its own values but for what was said.
+        options["predict"] = {name: value for name, value in options["predict"].items() if _is_said(name, parser.said)}
     if options["resume"] and options["out"] is None:
         raise UsageError("--resume needs --out", hint="Name the folder of the run that should go on")
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, task))
     if not options["inputs"]:
-        if named not in (None, BUILTIN):
-            raise UsageError("no pictures were given", hint=f"For example: cvtl run {task} --weights {weights} photos/")
+        if named not in ([], [BUILTIN]):
+            raise UsageError(
+                "no pictures were given", hint=f"For example: cvtl run {task} --weights {weights[0]} photos/"
+            )
         options["inputs"] = [_demo_picture(task, out)]
-    if named is None and not (options["quiet"] or options["json"]):
+    if not named and not (options["quiet"] or options["json"]):
         known = ", ".join(header.classes[:_MOST_CLASSES]) + ", ..." * (len(header.classes) > _MOST_CLASSES)
         sys.stderr.write(f"Using the built-in weights of the plugin '{header.plugin}', which know {known}\n")
     with _resumable(out, options["inputs"]):
@@ -89,6 +97,7 @@ def _parser(task: str) -> VerbParser:
             (f"cvtl run {task} --weights w.safetensors photos/", "a folder, with everything in it"),
             (f"cvtl run {task} --weights w.safetensors photos/ --out o --save-images", "draw the results, too"),
             (f"cvtl run {task} --weights w.safetensors photos/ --out o --resume", "go on after a kill"),
+            *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
             (f"find . -name '*.jpg' | cvtl run {task} --weights w.safetensors -", "a list on standard input"),
             (f"cvtl run {task} --weights w.safetensors photos/ --print-config > r.yaml", "for --config r.yaml"),
         ],
@@ -100,8 +109,10 @@ def _parser(task: str) -> VerbParser:
     )
     parser.add_option(
         "weights",
-        str | None,
-        help=f"weights file, or '{BUILTIN}'; with it, --help also shows the options of its plugin",
+        str | tuple[str, ...] | None,
+        metavar="FILE",
+        help=f"weights file, or '{BUILTIN}'; with it, --help also shows the options of its plugin"
+        + ("; of several the probabilities are averaged" if task == "classify" else ""),
     )
     parser.add_option(
         "out", str | None, help=f"folder to write to; {RUNS_FOLDER}/{task}, with a number behind it, if unset"
@@ -122,18 +133,55 @@ def _add_predict_options(parser: VerbParser, header: Header, weights: Path) -> N
         parser.set_defaults(dict(flat(predict.model_dump(mode="json"), "predict.")))
 
 
-def _weights_file(task: str, named: str | None) -> Path:
+def _with_weights_joined(words: Sequence[str]) -> list[str]:
+    """The words with all that stands behind --weights in one: `--weights=a.safetensors,b.safetensors`."""
+    named: list[str] = []
+    others: list[str] = []
+    left = deque(words)
+    while left and left[0] != "--":
+        word = left.popleft()
+        option, equals, text = word.partition("=")
+        if option != "--weights":
+            others.append(word)
+            continue
+        value = text if equals else next(iter(left), "--")
+        if value.startswith("--"):
+            raise UsageError("--weights needs a value", hint="Name a weights file")
+        named.append(value)
+        if not equals:
+            left.popleft()
+        while left and left[0].endswith(_SUFFIX):
+            named.append(left.popleft())
+    return [f"--weights={','.join(named)}"] * bool(named) + others + list(left)
+
+
+def _named_weights(words: Sequence[str]) -> list[str]:
+    """The weights that the command or its configuration file names."""
+    named = peek(words, "weights")
+    config = peek(words, "config")
+    listed = read_config(config).get("weights") if named is None and config else None
+    if isinstance(listed, list):
+        return [str(each) for each in listed]
+    # File names may hold commas themselves.
+    return re.split(rf"(?<={re.escape(_SUFFIX)}),", named) if named else []
+
+
+def _is_said(name: str, said: Collection[str]) -> bool:
+    """Whether a prediction option, or one inside it, was given a value."""
+    return any(each == f"predict.{name}" or each.startswith(f"predict.{name}.") for each in said)
+
+
+def _weights_files(task: str, named: list[str]) -> list[Path]:
     """The weights that the command names, or the built-in ones where it names none."""
-    if named not in (None, BUILTIN):
-        return Path(str(named))
+    if named not in ([], [BUILTIN]):
+        return [Path(each) for each in named]
     demo = _demo(task)
     if demo is None:
         raise UsageError(
             f"no installed plugin has built-in weights for the task '{task}'",
             hint=f"Name yours: cvtl run {task} --weights w.safetensors photos/",
         )
-    path: Path = resolve(demo.weights)()
-    return path
+    return [resolve(demo.weights)()]
 
 
 def _demo(task: str) -> Demo | None:
@@ -160,7 +208,7 @@ def _resumable(out: Path, inputs: list[str]) -> Iterator[None]:
         raise Interrupted(f"the run in '{out}' was interrupted", hint=hint, exit_code=code) from None
 
 
-def _run(task: str, weights: Path, out: Path, options: dict[str, Any]) -> RunReport:
+def _run(task: str, weights: list[Path], out: Path, options: dict[str, Any]) -> RunReport:
     from cvtl.cli.progress import choose_progress
     from cvtl.pipeline import run
     from cvtl.sources import count_sources

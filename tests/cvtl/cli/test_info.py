@@ -44,7 +44,7 @@ def test_the_table_is_80_columns_wide_and_cuts_nothing_off(command: Command, glo
     assert "metrics         -" in lines
 
 
-def test_many_classes_are_all_shown(command: Command, glow: Path, tmp_path: Path) -> None:
+def test_a_hundred_classes_are_all_shown(command: Command, glow: Path, tmp_path: Path) -> None:
     model = weights.load(glow)
     model.classes = tuple(f"[class]{number}" for number in range(100))
     weights.save(model, tmp_path / "w.safetensors")
