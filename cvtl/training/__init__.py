@@ -8,6 +8,7 @@
     schedule.py    the learning rate as a function of what has happened
     interrupts.py  Ctrl-C and SIGTERM
     summary.py     curves.png and report.md
+    diagnosis/     what the curves say of a training, and what to try next
 
 What happens in an epoch is a function of the seed, the epoch, and the weights and optimizer state at its start. Nothing
 random is carried from one step to the next, so that a training resumed from the last epoch's end equals an

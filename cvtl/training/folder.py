@@ -225,6 +225,7 @@ def _describe(model: Model, train_data: Dataset, val_data: Dataset, settings: Tr
         "settings": settings.model_dump(mode="json"),
         "data": {"train": _describe_data(train_data), "val": _describe_data(val_data)},
         "classes": list(model.classes),
+        "monitor": list(model.monitor),
     }
 
 
