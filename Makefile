@@ -38,4 +38,6 @@ $(VENV)/installed: pyproject.toml constraints.txt $(VENV)/bin/python
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP_INSTALL) --editable '.[dev]'
+	# Without what it asks for: its headless OpenCV would overwrite ours.
+	$(PIP_INSTALL) --no-deps albumentations albucore stringzilla simsimd
 	@touch $@
