@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,12 +14,12 @@ from pydantic import Field
 from cvtl.cli.parser import VerbParser, values_of
 from cvtl.data import Dataset, Split, load_data
 from cvtl.errors import ExitCode, OutputError, UsageError
+from cvtl.evaluation.corruptions.settings import KINDS, MOST_PICTURES, CorruptionSettings, Kind
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import Predictions
 from cvtl.evaluation.settings import EvalSettings
 from cvtl.files import output_error, write_atomically
 from cvtl.options import make_options
-from cvtl.progress import Progress
 from cvtl.reporting.sections import Gallery, Section, Table
 from cvtl.run_folder import ROWS_NAME, next_free_folder
 from cvtl.tasks import TaskName
@@ -63,12 +62,15 @@ def main(arguments: list[str]) -> int:
     contenders, data = _operands(options)
     settings = make_options(EvalSettings, values_of(EvalSettings, options))
     task = _task(contenders, options["task"])
+    corruptions = _corruptions(options, contenders)
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, "eval"))
     dataset, split = _choose_split(load_data(data, task, format=options["format"]), options["split"])
     _make_folder(out, contenders)
     predictions = [_predictions(each, dataset, task, out, options) for each in contenders]
     evaluation = _evaluate(predictions, dataset, settings, options)
-    found = _as_json(evaluation, contenders, dataset, split, settings)
+    if corruptions:
+        evaluation = _with_corruptions(evaluation, contenders, dataset, settings, corruptions, options)
+    found = _as_json(evaluation, contenders, dataset, split, settings, corruptions)
     _write_page(out / REPORT_NAME, evaluation, found, options)
     # Last, for it says that the folder is complete.
     write_atomically(out / EVALUATION_NAME, json.dumps(found, indent=2) + "\n")
@@ -90,6 +92,7 @@ def _parser() -> VerbParser:
             ("cvtl eval w.safetensors data/", "run the weights over the test pictures and measure"),
             ("cvtl eval --predictions found/rows.jsonl data/", "what `cvtl run` found, or COCO results"),
             ("cvtl eval new.safetensors data/ --against old.safetensors", "is the new one better, or is it chance?"),
+            ("cvtl eval w.safetensors data/ --corruptions", "and on blurred, turned, noisy, ... pictures?"),
             ("cvtl eval w.safetensors data/ --json | jq .figures.AP50.value", "one figure, for programs"),
         ],
         operands="[WEIGHTS] DATA",
@@ -118,6 +121,24 @@ def _parser() -> VerbParser:
         metavar="N",
         help="pictures that go through the network together",
     )
+    parser.add_flag(
+        "corruptions",
+        help="measure, too, how much is left when pictures are turned, shifted, scaled, blurred, noisy, too bright or "
+        "dark, dull, or badly compressed, at five strengths each",
+    )
+    parser.add_option(
+        "corruption_kinds",
+        tuple[Kind, ...] | None,
+        metavar="KIND,...",
+        help=f"these only, of {', '.join(KINDS)}",
+    )
+    parser.add_option(
+        "corruption_pictures",
+        Annotated[int, Field(ge=1)],
+        default=MOST_PICTURES,
+        metavar="N",
+        help="corrupt at most so many pictures, chosen by chance, of every class its share",
+    )
     parser.add_flag("quiet", help="print nothing but errors")
     parser.add_flag("json", help="print what was measured as JSON, and nothing else")
     parser.add_fields(EvalSettings, "how to evaluate")
@@ -144,6 +165,21 @@ def _operands(options: Mapping[str, Any]) -> tuple[list[_Contender], str]:
     if options["against"]:
         contenders.append(_contender(options["against"], "predictions-against.jsonl"))
     return contenders, data
+
+
+def _corruptions(options: Mapping[str, Any], contenders: list[_Contender]) -> CorruptionSettings | None:
+    """What to do to pictures, if anything, each kind by name."""
+    from cvtl.evaluation.corruptions.kinds import fitting_kinds
+
+    if not options["corruptions"]:
+        return None
+    if options["predictions"]:
+        raise UsageError(
+            "--corruptions runs a model over corrupted pictures, and --predictions gives none",
+            hint="Give the weights instead: cvtl eval w.safetensors data/ --corruptions",
+        )
+    kinds = fitting_kinds(options["corruption_kinds"], read_header(contenders[0].path).task)
+    return CorruptionSettings(kinds=kinds, pictures=options["corruption_pictures"])
 
 
 def _contender(path: str, rows_name: str) -> _Contender:
@@ -211,35 +247,23 @@ def _predictions(
         dataset,
         device=options["device"],
         batch_size=options["batch_size"],
-        progress=choose_progress(len(dataset), quiet=options["quiet"] or options["json"]),
+        progress=choose_progress(len(dataset), quiet=_is_quiet(options)),
     )
     write_rows(predictions, dataset, out / contender.rows_name)
     return predictions
-
-
-@contextmanager
-def _shown(total: int, noun: str, options: Mapping[str, Any]) -> Iterator[Progress]:
-    """Progress over `total` of something."""
-    from cvtl.cli.progress import choose_progress
-
-    progress = choose_progress(total, quiet=options["quiet"] or options["json"], noun=noun)
-    progress.start(0)
-    try:
-        yield progress
-    finally:
-        progress.finish()
 
 
 def _evaluate(
     predictions: list[Predictions], dataset: Dataset, settings: EvalSettings, options: Mapping[str, Any]
 ) -> Evaluation:
     """The evaluation of the first, with a comparison before everything else where there is a second."""
+    from cvtl.cli.progress import shown_progress
     from cvtl.evaluation.bootstrap import compare
     from cvtl.evaluation.evaluate import evaluate
 
     # Each is scored on all pictures and on the draws, and once more for the comparison.
     times = {1: 1, 2: 4}[len(predictions)]
-    with _shown(times * (settings.draws + 1), "draws", options) as progress:
+    with shown_progress(times * (settings.draws + 1), quiet=_is_quiet(options), noun="draws") as progress:
         first, *others = (evaluate(each, dataset, settings, progress=progress) for each in predictions)
         comparisons = [compare(first, other, settings.draws, settings.seed) for other in others]
     for other, comparison in zip(others, comparisons, strict=True):
@@ -248,8 +272,41 @@ def _evaluate(
     return first
 
 
+def _with_corruptions(
+    evaluation: Evaluation,
+    contenders: list[_Contender],
+    dataset: Dataset,
+    settings: EvalSettings,
+    corruptions: CorruptionSettings,
+    options: Mapping[str, Any],
+) -> Evaluation:
+    from cvtl.cli.corruptions import add_corruptions
+
+    weights = [each.path for each in contenders if each.is_weights]
+    notes = [
+        f"'{each.path}' holds predictions, no weights: it is not compared under corruptions."
+        for each in contenders
+        if not each.is_weights
+    ]
+    return add_corruptions(
+        replace(evaluation, notes=(*evaluation.notes, *notes)),
+        weights,
+        dataset,
+        settings,
+        corruptions,
+        device=options["device"],
+        batch_size=options["batch_size"],
+        quiet=_is_quiet(options),
+    )
+
+
 def _as_json(
-    evaluation: Evaluation, contenders: list[_Contender], dataset: Dataset, split: _Part, settings: EvalSettings
+    evaluation: Evaluation,
+    contenders: list[_Contender],
+    dataset: Dataset,
+    split: _Part,
+    settings: EvalSettings,
+    corruptions: CorruptionSettings | None,
 ) -> dict[str, Any]:
     from cvtl.reporting.values import to_json
 
@@ -266,6 +323,7 @@ def _as_json(
             "digest": dataset.digest(),
         },
         "settings": settings.model_dump(mode="json"),
+        "corruptions": asdict(corruptions) if corruptions else None,
         "versions": installed_versions(),
         "notes": list(evaluation.notes),
         **to_json(evaluation.figures, evaluation.sections),
@@ -273,6 +331,7 @@ def _as_json(
 
 
 def _write_page(path: Path, evaluation: Evaluation, found: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    from cvtl.cli.progress import shown_progress
     from cvtl.reporting.page import write_page
 
     data, contenders = found["data"], {"predictions": found["predictions"], "against": found["against"]}
@@ -282,10 +341,14 @@ def _write_page(path: Path, evaluation: Evaluation, found: Mapping[str, Any], op
             facts |= {name: contender["path"], f"SHA-256 of {name}": contender["sha256"][:16]}
     title = f"Evaluation of {Path(found['predictions']['path']).name} on {Path(data['path']).name}"
     thumbnails = sum(len(each.thumbnails) for each in evaluation.sections if isinstance(each, Gallery))
-    with _shown(thumbnails, "thumbnails", options) as progress:
+    with shown_progress(thumbnails, quiet=_is_quiet(options), noun="thumbnails") as progress:
         write_page(
             path, title, evaluation.figures, evaluation.sections, evaluation.notes, facts=facts, progress=progress
         )
+
+
+def _is_quiet(options: Mapping[str, Any]) -> bool:
+    return bool(options["quiet"] or options["json"])
 
 
 def _pictures(data: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -25,6 +27,17 @@ def choose_progress(total: int | None, *, quiet: bool, noun: str = "pictures") -
     if quiet:
         return Progress()
     return BarProgress(total, noun) if sys.stderr.isatty() else LineProgress(total, noun)
+
+
+@contextmanager
+def shown_progress(total: int, *, quiet: bool, noun: str) -> Iterator[Progress]:
+    """Progress that is started here, and finished however the block is left."""
+    progress = choose_progress(total, quiet=quiet, noun=noun)
+    progress.start(0)
+    try:
+        yield progress
+    finally:
+        progress.finish()
 
 
 class BarProgress(Progress):

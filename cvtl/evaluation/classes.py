@@ -31,7 +31,8 @@ LARGEST_MATRIX = 100
 """Of more classes, a confusion matrix holds those with the most mistakes: all pairs of 10,000 fill the memory."""
 
 _CONFUSIONS = 10
-_OTHER = "(other or none)"
+OTHER = "(other or none)"
+"""Stands for what is no class of the data set."""
 
 
 class ClassScorer:
@@ -164,7 +165,7 @@ def confusion(truth: Ints, answers: Ints, classes: Sequence[str]) -> list[Sectio
         row_label="true class",
         column_label="found as",
         rows=names,
-        columns=(*names, _OTHER) if other else names,
+        columns=(*names, OTHER) if other else names,
         values=counts[:-1, :] if other else counts[:-1, :-1],
         note="" if len(shown) == len(classes) else f"The {len(shown)} classes with the most mistakes.",
     )
@@ -248,4 +249,4 @@ def _worst(truth: Ints, answers: Ints, confidence: Floats, dataset: Dataset, exa
 
 
 def _name(label: int, classes: Sequence[str]) -> str:
-    return classes[label] if label >= 0 else _OTHER
+    return classes[label] if label >= 0 else OTHER

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cvtl.background import ahead
 from cvtl.data import Dataset, Sample, UInt8Image
 from cvtl.errors import DataError
-from cvtl.evaluation.alignment import no_class_in_common, unknown_classes, without_answer
 from cvtl.evaluation.coco_results import read_coco_results
-from cvtl.evaluation.found import Found, FoundBoxes, FoundClasses, FoundObject, FoundPoints, Ints, Predictions
+from cvtl.evaluation.found import Found, FoundBoxes, FoundClasses, FoundObject, Predictions
 from cvtl.evaluation.rows import read_rows
 from cvtl.files import write_atomically
 from cvtl.progress import Progress
@@ -24,8 +20,8 @@ from cvtl.run_folder import ROWS_NAME
 from cvtl.tasks import TaskName
 
 if TYPE_CHECKING:
+    from cvtl.evaluation.asking import AskedModel
     from cvtl.model import Model
-    from cvtl.results import Result
 
 _READERS = 4
 
@@ -116,49 +112,42 @@ def predict(
         WeightsError: the weights cannot be used.
         UsageError: there is no such device, or the model's task has no figures.
     """
-    from cvtl import weights
-    from cvtl.devices import Predictor, Uploader, choose_device
-    from cvtl.evaluation.evaluate import check_targets
-    from cvtl.registry import plugins
+    from cvtl.evaluation.asking import AskedModel
 
-    where = choose_device(device)
-    name = model.plugin if not isinstance(model, (str, Path)) else str(model)
-    model = weights.load(model, device=where) if isinstance(model, (str, Path)) else model.to(where)
-    task = plugins().get(model.plugin).task
-    check_targets(dataset, task)
-    labels = _labels(name, model.classes, dataset, task)
-    predictor, uploader, progress = Predictor(model), Uploader(where), progress or Progress()
-    found: list[Found | None] = []
-    errors: dict[str, Exception] = {}
+    asked, progress = AskedModel(model, dataset, device), progress or Progress()
     progress.start(0)
     try:
-        with (
-            ThreadPoolExecutor(_READERS, "cvtl-decode") as pool,
-            ahead(_batches(dataset, pool, batch_size), depth=1) as batches,
-        ):
-            for batch in batches:
-                images = uploader.upload([image for _, image in batch if isinstance(image, np.ndarray)]).wait()
-                answers = iter(predictor.predict(images) if images else [])
-                for sample, image in batch:
-                    answer = next(answers) if isinstance(image, np.ndarray) else image
-                    if isinstance(answer, Exception):
-                        errors[sample.name] = answer
-                    found.append(None if isinstance(answer, Exception) else _found(answer, labels))
-                progress.advance(len(batch))
+        answers = _predict_samples(asked, batch_size, progress) or _predict_pictures(asked, batch_size, progress)
     finally:
         progress.finish()
-    unknown = Counter(name for name, label in zip(model.classes, labels, strict=True) if label < 0)
-    notes = without_answer(list(errors), len(dataset), "have no answer") + unknown_classes(unknown, "in all")
-    notes += [f"The first error: {error}" for error in islice(errors.values(), 1)]
-    return Predictions(name=name, task=task, found=found, notes=tuple(notes))
+    return asked.predictions(answers)
 
 
-def _batches(
-    dataset: Dataset, pool: ThreadPoolExecutor, size: int
-) -> Iterator[list[tuple[Sample, UInt8Image | DataError]]]:
+def _predict_samples(asked: AskedModel, batch_size: int, progress: Progress) -> list[Found | Exception]:
+    """The answers of a model that has a better way than by decoded pictures; nothing of others."""
+    import torch
+
+    with torch.inference_mode():
+        results = asked.model.predict_samples(asked.dataset, batch_size=batch_size, progress=progress)
+        return [asked.found(result) for result in results or ()]
+
+
+def _predict_pictures(asked: AskedModel, batch_size: int, progress: Progress) -> list[Found | Exception]:
+    answers: list[Found | Exception] = []
+    with (
+        ThreadPoolExecutor(_READERS, "cvtl-decode") as pool,
+        ahead(_batches(asked.dataset, pool, batch_size), depth=1) as batches,
+    ):
+        for images in batches:
+            answers += asked.answer(images)
+            progress.advance(len(images))
+    return answers
+
+
+def _batches(dataset: Dataset, pool: ThreadPoolExecutor, size: int) -> Iterator[list[UInt8Image | DataError]]:
     samples = iter(dataset)
     while batch := list(islice(samples, size)):
-        yield list(zip(batch, pool.map(_read, batch), strict=True))
+        yield list(pool.map(_read, batch))
 
 
 def _read(sample: Sample) -> UInt8Image | DataError:
@@ -166,42 +155,6 @@ def _read(sample: Sample) -> UInt8Image | DataError:
         return sample.read()
     except DataError as error:
         return error
-
-
-def _labels(name: str, classes: Sequence[str], dataset: Dataset, task: TaskName) -> Ints:
-    """The data set's label for each of the model's, -1 for classes that it does not have."""
-    if task == "landmarks":
-        if len(classes) != len(dataset.classes):
-            raise DataError(
-                f"'{name}' finds {len(classes)} points, the data set '{dataset.root}' has {len(dataset.classes)}",
-                hint="Use a data set of the same points in the same order",
-            )
-        return np.arange(len(classes))
-    known = {each: label for label, each in enumerate(dataset.classes)}
-    labels = np.array([known.get(each, -1) for each in classes], np.int64)
-    if not (labels >= 0).any():
-        raise no_class_in_common(name, classes, dataset)
-    return labels
-
-
-def _found(result: Result, labels: Ints) -> Found:
-    from cvtl.results import TOP_K, Classification, Detections, Landmarks, Localization
-
-    if isinstance(result, Classification):
-        scores = result.scores.double().numpy()
-        best = np.argsort(-scores, kind="stable")[:TOP_K]
-        return FoundClasses(labels[best], scores[best])
-    if isinstance(result, Localization):
-        best_label = int(result.scores.argmax())
-        score = float(result.scores[best_label])
-        return FoundObject(result.present, int(labels[best_label]), score, result.box.double().numpy())
-    if isinstance(result, Detections):
-        known = labels[result.labels.numpy()] >= 0
-        boxes, scores = result.boxes.double().numpy(), result.scores.double().numpy()
-        return FoundBoxes(boxes[known], scores[known], labels[result.labels.numpy()][known])
-    assert isinstance(result, Landmarks)
-    found_boxes = None if result.boxes is None else result.boxes.double().numpy()
-    return FoundPoints(result.points.double().numpy(), result.visible.double().numpy(), found_boxes)
 
 
 def _row_form(found: Found, classes: Sequence[str]) -> dict[str, Any]:

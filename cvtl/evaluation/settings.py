@@ -15,7 +15,7 @@ class EvalSettings(Options):
     draws: int = Field(
         1000, ge=0, description="bootstrap draws, half of the pictures each, for the 95 % intervals; 0 for none"
     )
-    seed: int = Field(0, ge=0, description="of the bootstrap")
+    seed: int = Field(0, ge=0, description="of the bootstrap and of corruptions")
     examples: int = Field(24, ge=0, description="thumbnails of the worst mistakes of each kind")
     engine: Literal["faster-coco-eval", "pycocotools"] = Field(
         "faster-coco-eval", description="detect: what computes COCO's figures; pycocotools is slower and gives the same"

@@ -157,11 +157,13 @@ class Gallery:
         title: what they show.
         thumbnails: in the order to show them.
         note: how to read it.
+        columns: how many belong into a row; as many as fit if None.
     """
 
     title: str
     thumbnails: tuple[Thumbnail, ...]
     note: str = ""
+    columns: int | None = None
 
 
 Section = Table | Curves | Bars | Matrix | Gallery

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,25 @@ class TinyModel(torch.nn.Module):
 
     def predict(self, images: Sequence[Tensor]) -> list[Any]:
         return [self.answer(float(image.float().mean())) for image in images]
+
+    def predict_samples(self, samples: Sequence[Sample], *, batch_size: int, progress: Progress) -> Any:
+        return None
+
+
+class ByName(TinyModel):
+    """Answers by the samples' names, without a look at the pictures."""
+
+    def predict(self, images: Sequence[Tensor]) -> list[Any]:
+        raise AssertionError("it was shown pictures")
+
+    def predict_samples(self, samples: Sequence[Sample], *, batch_size: int, progress: Progress) -> Iterator[Any]:
+        assert not self.training
+        for sample in samples:
+            progress.advance(1)
+            # What is computed here is not for training.
+            assert torch.ones(1, requires_grad=True).mul(2).is_inference()
+            number = int(sample.name.partition(".")[0])
+            yield DataError("cannot read '1.jpg'") if number == 1 else self.answer(number)
 
 
 def pictures(shades: Sequence[int | None], target: Target, **keywords: Any) -> Dataset:
@@ -123,6 +142,20 @@ def test_a_picture_that_the_model_fails_on_has_no_answer(plugin_task: Callable[[
     predictions = predict(model, pictures([10, 30, 50], NO_BOXES), device="cpu")
     assert [found is None for found in predictions.found] == [False, True, False]
     assert "The first error: too grey" in predictions.notes
+
+
+def test_a_model_with_a_better_way_than_decoded_pictures_is_asked_for_that(plugin_task: Callable[[str], None]) -> None:
+    data = pictures([None, None, None], NO_BOXES)
+    progress = Counting()
+    model: Any = ByName(("bus", "dog", "cat"), box_answer)
+    predictions = predict(model, data, device="cpu", progress=progress)
+    assert [None if each is None else boxes_of(each)[0] for each in predictions.found] == [
+        [0, 0, 0, 9, 0.5, 0],
+        None,
+        [0, 0, 2, 9, 0.5, 0],
+    ]
+    assert progress.told == ["start", 1, 1, 1, "finish"]
+    assert "The first error: cannot read '1.jpg'." in predictions.notes
 
 
 POINTS = PointsTarget(np.zeros((2, 2)), np.ones(2, bool))
