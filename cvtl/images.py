@@ -118,12 +118,30 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Image:
     Raises:
         DataError: there is none, or it cannot be decoded; the message names the file.
     """
+    return decode_file(read_file(path), path)
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The content of a picture's file that has to be there.
+
+    Raises:
+        DataError: it cannot be had; the message names the file.
+    """
     try:
-        decoded = decode(Path(path).read_bytes())
+        return Path(path).read_bytes()
     except OSError as error:
-        decoded = cannot_open(error)
+        raise _bad_file(path, cannot_open(error)) from error
+
+
+def decode_file(data: bytes, path: str | os.PathLike[str]) -> UInt8Image:
+    """Decode the content of a picture's file that has to be good: upright RGB uint8 (H, W, 3).
+
+    Raises:
+        DataError: it cannot be decoded; the message names the file.
+    """
+    decoded = decode(data)
     if decoded.image is None:
-        raise DataError(f"cannot read the picture '{path}': {decoded.error}", hint="Replace or remove it")
+        raise _bad_file(path, decoded)
     return decoded.image
 
 
@@ -157,6 +175,10 @@ def encode(image: UInt8Image, suffix: str) -> bytes:
         height, width = image.shape[:2]
         raise OutputError(f"a '{suffix}' file cannot hold {width} x {height} pixels", hint="Choose another format")
     return data.tobytes()
+
+
+def _bad_file(path: str | os.PathLike[str], found: Decoded) -> DataError:
+    return DataError(f"cannot read the picture '{path}': {found.error}", hint="Replace or remove it")
 
 
 def _whole_jpeg_size(data: bytes) -> tuple[int, int] | None:

@@ -82,6 +82,13 @@ def test_a_classification_says_at_most_five_classes_best_first_and_ties_in_class
     assert [name for name, _ in result.top(2)] == ["b", "c"]
 
 
+@pytest.mark.parametrize(("top_k", "labels"), [(1, ["b"]), (3, ["b", "c", "a"]), (9, ["b", "c", "a"])])
+def test_the_row_form_names_as_many_classes_as_asked_for(top_k: int, labels: list[str]) -> None:
+    result = Classification(torch.tensor([0.1, 0.6, 0.3]), ("a", "b", "c"), top_k)
+    assert result.to_dict()["labels"] == labels
+    assert len(result.to_dict()["scores"]) == len(labels)
+
+
 def test_detections_are_sorted_best_first_and_ties_keep_their_order() -> None:
     scores = torch.tensor([0.5, 0.9] * 50)
     result = Detections(torch.arange(400).reshape(100, 4), scores, torch.zeros(100), ("a",))
