@@ -27,6 +27,14 @@ DESKTOP_WH = (1280, 900)
 Cvtl = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests, and the processes they start, leave the user's feature cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CVTL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data sets beside the checkout."""

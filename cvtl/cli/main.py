@@ -9,12 +9,15 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from types import FrameType
+from typing import Any
 
 from cvtl import __version__
-from cvtl.errors import CvtlError, ExitCode, UsageError
+from cvtl.errors import CvtlError, CvtlWarning, ExitCode, UsageError
 from cvtl.verbs import verbs
 
 VERBS = {
@@ -77,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     # What is wrong with a picture is said by its row or finding.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    show_others = warnings.showwarning
+    warnings.showwarning = partial(_show_warning, show_others)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         if "--offline" in arguments:
@@ -107,6 +112,15 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"this should not have happened: {text}. Please report it with --debug.", 1, debug=debug)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        warnings.showwarning = show_others
+
+
+def _show_warning(others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Our own warnings are for users, who have no use for file and line."""
+    if issubclass(category, CvtlWarning):
+        sys.stderr.write(f"cvtl: note: {message}\n")
+    else:
+        others(message, category, *where)
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -1,0 +1,1 @@
+"""Looking into networks: what their layers are and cost, and what they react to."""
