@@ -53,9 +53,9 @@ def choose_device(name: str = "auto") -> torch.device:
 def reuse_memory() -> None:
     """Let the C library keep freed blocks for the next pass instead of giving them back to the system after each.
 
-    A network asks for the same large blocks for every batch; new ones from the system have to be cleared and mapped page
-    by page, which takes longer than the convolutions of a small network. Only glibc can be told; elsewhere, and where
-    another allocator stands in for it, nothing happens.
+    A network asks for the same large blocks for every batch; new ones from the system have to be cleared and mapped
+    page by page, which takes longer than the convolutions of a small network. Only glibc can be told; elsewhere, and
+    where another allocator stands in for it, nothing happens.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

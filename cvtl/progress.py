@@ -1,4 +1,4 @@
-"""What long work tells of how it gets on. Torch-free; `cvtl.cli.progress` shows it."""
+"""What long work tells of how it gets on. Torch-free; `cvtl.terminal_progress` shows it."""
 
 from __future__ import annotations
 

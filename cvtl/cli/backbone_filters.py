@@ -132,9 +132,9 @@ def _field(backbone: Backbone) -> ReceptiveField | None:
 def _maximised(
     backbone: Backbone, channels: list[int], field: ReceptiveField | None, settings: FilterSettings, *, quiet: bool
 ) -> list[UInt8Image]:
-    from cvtl.cli.progress import choose_progress
     from cvtl.inspection.layers import stage_layers
     from cvtl.inspection.maximisation import maximise
+    from cvtl.terminal_progress import choose_progress
 
     size = max(axis.size for axis in field) if field else _MOST_SIDE
     side = int(min(max(size, _LEAST_SIDE), _MOST_SIDE))
@@ -152,10 +152,10 @@ def _patches(
 ) -> tuple[list[UInt8Image], int]:
     """A picture for each channel of its strongest patches, and how many files could not be read."""
     from cvtl.background import map_ahead
-    from cvtl.cli.progress import choose_progress
     from cvtl.inspection.patches import PATCHES, strongest_patches
     from cvtl.inspection.tiles import grid
     from cvtl.sources import Item, count_sources, open_sources
+    from cvtl.terminal_progress import choose_progress
 
     unreadable = 0
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cvtl.cli.progress import choose_progress, shown_progress
 from cvtl.data import Dataset
 from cvtl.evaluation.bootstrap import compare
 from cvtl.evaluation.corruptions.brittleness import evaluate_corrupted
@@ -15,6 +14,7 @@ from cvtl.evaluation.corruptions.passes import choose_pictures, predict_corrupte
 from cvtl.evaluation.corruptions.settings import KINDS, CorruptionSettings, Kind
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.settings import EvalSettings
+from cvtl.terminal_progress import choose_progress, shown_progress
 
 
 def add_corruptions(

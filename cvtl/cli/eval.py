@@ -237,8 +237,8 @@ def _make_folder(out: Path, contenders: list[_Contender]) -> None:
 def _predictions(
     contender: _Contender, dataset: Dataset, task: TaskName | None, out: Path, options: Mapping[str, Any]
 ) -> Predictions:
-    from cvtl.cli.progress import choose_progress
     from cvtl.evaluation.predictions import predict, read_predictions, write_rows
+    from cvtl.terminal_progress import choose_progress
 
     if not contender.is_weights:
         return read_predictions(contender.path, dataset, task)
@@ -257,9 +257,9 @@ def _evaluate(
     predictions: list[Predictions], dataset: Dataset, settings: EvalSettings, options: Mapping[str, Any]
 ) -> Evaluation:
     """The evaluation of the first, with a comparison before everything else where there is a second."""
-    from cvtl.cli.progress import shown_progress
     from cvtl.evaluation.bootstrap import compare
     from cvtl.evaluation.evaluate import evaluate
+    from cvtl.terminal_progress import shown_progress
 
     # Each is scored on all pictures and on the draws, and once more for the comparison.
     times = {1: 1, 2: 4}[len(predictions)]
@@ -331,8 +331,8 @@ def _as_json(
 
 
 def _write_page(path: Path, evaluation: Evaluation, found: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    from cvtl.cli.progress import shown_progress
     from cvtl.reporting.page import write_page
+    from cvtl.terminal_progress import shown_progress
 
     data, contenders = found["data"], {"predictions": found["predictions"], "against": found["against"]}
     facts = {"task": evaluation.task, "data": f"{data['path']} ({data['format']})", "pictures": _pictures(data)}

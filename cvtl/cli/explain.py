@@ -72,9 +72,9 @@ def _parser() -> VerbParser:
 
 
 def _explain(weights: str, inputs: Sequence[str], options: Mapping[str, Any]) -> RunReport:
-    from cvtl.cli.progress import choose_progress
     from cvtl.pipeline import run
     from cvtl.sources import count_sources
+    from cvtl.terminal_progress import choose_progress
 
     # Class names may be in scripts that Matplotlib's font lacks.
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")

@@ -209,9 +209,9 @@ def _resumable(out: Path, inputs: list[str]) -> Iterator[None]:
 
 
 def _run(task: str, weights: list[Path], out: Path, options: dict[str, Any]) -> RunReport:
-    from cvtl.cli.progress import choose_progress
     from cvtl.pipeline import run
     from cvtl.sources import count_sources
+    from cvtl.terminal_progress import choose_progress
 
     settings = make_options(RunSettings, values_of(RunSettings, options))
     inputs = options["inputs"]

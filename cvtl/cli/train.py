@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvtl.cli.parser import VerbParser, values_of
-from cvtl.cli.progress import choose_progress
 from cvtl.errors import ExitCode, PluginError, UsageError
 from cvtl.options import Options, make_options
 from cvtl.registry import PluginSpec, plugins
 from cvtl.run_folder import next_free_folder
 from cvtl.terminal import print_json, printable, terminal
+from cvtl.terminal_progress import choose_progress
 from cvtl.training.settings import TrainSettings
 
 if TYPE_CHECKING:

@@ -119,6 +119,11 @@ class _Loop(LightningModule):
                 return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=0.9)
             case "rmsprop":
                 return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay)
+            case "lbfgs":
+                raise UsageError(
+                    "L-BFGS needs all samples at once, which do not pass through a whole network",
+                    hint="Use --optimizer adamw, sgd or rmsprop",
+                )
 
     def train_dataloader(self) -> Batches:
         epoch, seed = len(self.run.history), self.settings.seed

@@ -26,7 +26,10 @@ class TrainSettings(Options):
     epochs: int = Field(default=20, ge=1, description="passes over the training data")
     batch_size: int = Field(default=64, ge=1, description="samples that make one step; fewer need less memory")
     learning_rate: float = Field(default=1e-3, gt=0, description="step size at the start")
-    optimizer: Literal["adamw", "sgd", "rmsprop"] = Field(default="adamw", description="sgd has a momentum of 0.9")
+    optimizer: Literal["adamw", "sgd", "rmsprop", "lbfgs"] = Field(
+        default="adamw",
+        description="sgd has a momentum of 0.9; lbfgs needs all samples at once, as heads on features have them",
+    )
     weight_decay: float = Field(default=1e-4, ge=0, description="pull of the weights towards zero")
     schedule: Literal["cosine", "plateau", "constant"] = Field(
         default="cosine",

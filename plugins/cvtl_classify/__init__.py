@@ -21,5 +21,5 @@ plugin = PluginSpec(
 advise = VerbSpec(
     name="advise",
     summary="measure how much of a network to keep for a data set",
-    main="cvtl_classify.advice.cli:main",
+    main="cvtl_classify.cli.advise:main",
 )

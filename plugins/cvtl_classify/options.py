@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from cvtl.options import Options
-from cvtl_classify.recipes import RECIPES, Recipe
+from cvtl_classify.recipes import MLP_DROPOUT, RECIPES, Recipe, RecipeName
 
 Strategy = Literal["auto", "features", "augmented", "finetune", "full", "scratch"]
 Head = Literal["linear", "mlp", "svm"]
@@ -46,7 +48,7 @@ class ClassifyOptions(Options):
         "linear",
         description="linear; mlp: a dense layer of 256 with dropout; svm: linear, with calibrated probabilities",
     )
-    recipe: Recipe = Field(
+    recipe: RecipeName = Field(
         "modern",
         description="how it is trained: alexnet (SGD, a tenth on plateau), resnet (SGD from 0.1, He init), or modern "
         "(AdamW, cosine, label smoothing); options that are given override it",
@@ -56,7 +58,7 @@ class ClassifyOptions(Options):
     pooling: Pooling = Field(
         "average", description="how a stage's map becomes a vector: average or max over it, or averages of its quarters"
     )
-    unfreeze: str | None = Field(None, description="finetune: the first stage that learns; the last one if unset")
+    unfreeze: str | None = Field(None, description="finetune: the first stage that learns; the last if unset")
     discriminative: float = Field(
         1.0, gt=0, le=1, description="the learning rate of each stage as a part of that of the stage behind it"
     )
@@ -83,6 +85,32 @@ class ClassifyOptions(Options):
     cache: bool = Field(True, description="keep features on disk (`cvtl cache info`), for whoever needs them again")
     predict: PredictOptions = Field(PredictOptions(), description="prediction options of the plugin 'classify'")
 
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.head == "svm" and self.strategy not in ("auto", "features"):
+            raise PydanticCustomError(
+                "together",
+                "head svm is solved on features that stay as they are, which strategy {strategy} does not have; "
+                "use strategy features, or head linear",
+                {"strategy": self.strategy},
+            )
+        return self
+
     def train_defaults(self) -> Mapping[str, Any]:
         """The recipe's settings, as far as they depend on the strategy."""
         return {} if self.strategy == "auto" else RECIPES[self.recipe].settings(self.strategy, self.head)
+
+    def used_recipe(self) -> Recipe:
+        """The recipe, with what the head and these options have otherwise.
+
+        Example:
+            >>> ClassifyOptions(recipe="modern", head="mlp", label_smoothing=0).used_recipe().label_smoothing
+            0.0
+        """
+        recipe = RECIPES[self.recipe]
+        dropout = MLP_DROPOUT if self.head == "mlp" else recipe.dropout
+        return replace(
+            recipe,
+            dropout=dropout if self.dropout is None else self.dropout,
+            label_smoothing=recipe.label_smoothing if self.label_smoothing is None else self.label_smoothing,
+        )

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.progress import choose_progress
 from cvtl.data import Dataset, load_data
 from cvtl.errors import ExitCode, UsageError
 from cvtl.splits import compile_pattern
 from cvtl.terminal import print_json, printable, terminal
+from cvtl.terminal_progress import choose_progress
 from cvtl_datasets.checks import KINDS, SEVERITIES, Finding, check
 
 

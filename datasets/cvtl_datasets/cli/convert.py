@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.progress import choose_progress
 from cvtl.data import Dataset, formats, load_data
 from cvtl.errors import ExitCode, Interrupted, UsageError
 from cvtl.registry import plugins
 from cvtl.terminal import print_json, printable, table, terminal
+from cvtl.terminal_progress import choose_progress
 from cvtl_datasets.conversion import Conversion, convert, writable_formats
 
 _EXAMPLE = "cvtl data convert photos/ coco/ --to coco"

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.progress import choose_progress
 from cvtl.data import Dataset, Split, load_data
 from cvtl.errors import ExitCode, UsageError
 from cvtl.files import write_atomically
 from cvtl.reporting.sections import Cell, Table
 from cvtl.run_folder import next_free_folder
 from cvtl.terminal import print_json, printable, terminal
+from cvtl.terminal_progress import choose_progress
 from cvtl_datasets.statistics import Statistics, measure
 
 _SHEETS = Path("cvtl-runs")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cvtl.cli.parser import VerbParser
-from cvtl.cli.progress import choose_progress
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, Split, load_data
 from cvtl.errors import ExitCode, OutputError, UsageError
 from cvtl.split_file import split_file_of, write_split_file
 from cvtl.splits import SPLITS, Groups, divide, find_groups, too_few
 from cvtl.terminal import print_json, printable, table, terminal
+from cvtl.terminal_progress import choose_progress
 
 
 def main(arguments: list[str]) -> int:

@@ -162,7 +162,7 @@ def test_an_interrupted_evaluation_leaves_nothing_half_written_and_may_be_repeat
 def test_a_log_sees_the_draws_and_the_thumbnails_go_by(
     command: Command, lamps: Path, right: Path, half_right: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvtl.cli.progress._SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("cvtl.terminal_progress._SECONDS_BETWEEN_LINES", 0.0)
     said = command("eval", "--predictions", half_right, lamps, "--against", right, "--draws", "50")
     lines = said.err.splitlines()
     assert [line.split(",")[0] for line in lines if line.startswith("204/")] == ["204/204 draws"]

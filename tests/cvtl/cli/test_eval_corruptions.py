@@ -174,7 +174,7 @@ def test_a_file_to_compare_with_has_no_corrupted_pictures_and_a_note_says_so(
 def test_a_log_sees_the_passes_go_by(
     command: Command, shades: Path, crops: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvtl.cli.progress._SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("cvtl.terminal_progress._SECONDS_BETWEEN_LINES", 0.0)
     said = command("eval", shades, crops, "--corruptions", "--corruption-kinds", "blur,jpeg", "--draws", "30")
     lines = [line.split(",")[0] for line in said.err.splitlines()]
     assert f"{20 * 11}/{20 * 11} pictures" in lines

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import yaml
 
-from cvtl.cli import progress
-from cvtl.cli.progress import BarProgress, LineProgress, choose_progress
+from cvtl import terminal_progress as progress
+from cvtl.terminal_progress import BarProgress, LineProgress, choose_progress
 
 Command = Callable[..., Any]
 Cvtl = Callable[..., subprocess.CompletedProcess[str]]
