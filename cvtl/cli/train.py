@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,17 +114,21 @@ def _plugin_options(spec: PluginSpec, options: dict[str, Any]) -> Options:
     return made if isinstance(made, Options) else Options()
 
 
-def _train(spec: PluginSpec, out: Path, options: dict[str, Any], said: Collection[str]) -> TrainReport:
+def _train(spec: PluginSpec, out: Path, options: dict[str, Any], said: frozenset[str]) -> TrainReport:
     from cvtl.training.start import train_plugin
 
-    # The plugin's options may bring other defaults along, which must not override what was said.
-    settings = {name: value for name, value in values_of(TrainSettings, options).items() if name in said}
+    # What was not said is open: options may bring other defaults for settings along, and a plugin may choose.
+    named = said | {name.partition(".")[0] for name in said}
+    settings, chosen = (
+        {name: value for name, value in values_of(kind, options).items() if name in named}
+        for kind in (TrainSettings, spec.options_type())
+    )
     quiet = options["quiet"] or options["json"]
     return train_plugin(
         spec.name,
         options["data"],
         out,
-        options=values_of(spec.options_type(), options),
+        options=chosen,
         settings=make_options(TrainSettings, settings),
         format=options["format"],
         splits=options["splits"] or True,

@@ -201,7 +201,9 @@ def _why_no_finetune(
         return f"the stages of '{backbone.name}' cannot be run one by one, which a short fine-tune takes"
     best = best_of(trials)
     if best.accuracy.value >= NO_ROOM:
-        return f"a fine-tune was not measured: with {best.accuracy.value:.1%} right, it could gain a point at most"
+        return (
+            f"a fine-tune was not measured: with {100 * best.accuracy.value:.1f} % right, it could gain a point at most"
+        )
     if len(material.labels) < FEWEST:
         return f"a fine-tune was not measured: {len(material.labels)} pictures cannot tell a gain from chance"
     return ""

@@ -17,7 +17,8 @@ from cvtl.files import write_atomically
 from cvtl.reporting.sections import Cell, Curves, Figure, Section, Table
 from cvtl.reporting.values import to_json
 from cvtl.training.settings import TrainSettings
-from cvtl_classify.advice.choosing import Decision, in_points
+from cvtl_classify.advice import choosing
+from cvtl_classify.advice.choosing import Decision, in_points, in_words
 from cvtl_classify.advice.guide import LARGE, Quadrant, quadrant
 from cvtl_classify.advice.measuring import Measurements
 from cvtl_classify.advice.probing import Trial, describe
@@ -27,7 +28,8 @@ from cvtl_classify.recipes import RECIPES
 
 # Backward takes about twice as long as forward.
 _TRAINING_PASSES = 3
-_INTERVALS = "95 % intervals are over other choices of pictures (of groups, where there are some)."
+_HEADS = ("linear", "svm")
+_INTERVALS = "Intervals are over other choices of pictures (of groups, where there are some)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +109,8 @@ def conclusion(advice: Advice) -> list[str]:
     """What to do, why, and what the lectures' table would have said, a sentence or two each."""
     stands = advice.quadrant
     per_class = advice.measurements.material.pictures_per_class
-    same = (
-        "which is what was measured to be best" if stands.agrees(advice.decision.options) else "measured is otherwise"
-    )
+    agrees = stands.agrees(advice.decision.options)
+    same = "that is what did best here" if agrees else "what was measured says otherwise, and is what counts"
     return [
         advice.decision.reason,
         f"The two-by-two table: {per_class} pictures a class, {advice.distance:.2f} from natural photographs: "
@@ -130,7 +131,8 @@ def as_json(advice: Advice) -> dict[str, Any]:
             "advice": stands.advice,
             "agrees": stands.agrees(advice.decision.options),
         },
-        "notes": list(advice.measurements.notes),
+        "distances": {space.stage: distance for space, distance in advice.distances.items()},
+        "measured": choosing.as_json(advice.measurements),
         **to_json(figures(advice), sections(advice)),
     }
 
@@ -154,38 +156,32 @@ def _is_plain(options: ClassifyOptions) -> bool:
 def _stages(advice: Advice) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for stage, (name, trials) in zip(advice.backbone.stages, _by_stage(advice), strict=True):
-        heads: list[Cell] = []
-        for head in ("linear", "svm"):
-            heads += _cells(trials[head]) if head in trials else [None, None, None]
+        heads = [_percent(trials[head].accuracy) if head in trials else None for head in _HEADS]
         seconds = sum(trial.seconds for trial in trials.values())
-        distance = advice.distances[FeatureSpace(name)]
-        rows.append((name, stage.channels, stage.stride, *heads, seconds, distance))
+        rows.append((name, stage.channels, stage.stride, *heads, seconds, advice.distances[FeatureSpace(name)]))
     material = advice.measurements.material
     return Table(
         title="Heads on what each stage sees",
-        columns=("stage", "channels", "stride", "linear", "low", "high", "svm", "low", "high", "seconds", "distance"),
+        columns=("stage", "channels", "stride", *(f"{head}, %" for head in _HEADS), "seconds", "distance"),
         rows=tuple(rows),
-        note=f"Accuracy by {material.fold_count}-fold cross-validation on {len(material.labels)} pictures, on features "
-        f"averaged over the map. {_INTERVALS} Seconds: one training of both heads. Distance: from natural photographs, "
-        "1 being as far as one of scikit-learn's two photographs is from the other.",
+        note=f"Accuracy with its 95 % interval, by {material.fold_count}-fold cross-validation on "
+        f"{len(material.labels)} pictures, on features averaged over the map. {_INTERVALS} Seconds: one training of "
+        "both heads. Distance: from natural photographs, 1 being as far as one of scikit-learn's two photographs is "
+        "from the other.",
     )
-
-
-def _cells(trial: Trial) -> list[Cell]:
-    return [trial.accuracy.value, trial.accuracy.low, trial.accuracy.high]
 
 
 def _others(advice: Advice) -> Table:
     found = advice.measurements
     others = [trial for trial in found.trials if not _is_plain(trial.options)]
-    rows = [(describe(each.options), len(each.judged), *_cells(each), each.seconds) for each in others]
+    rows = [_row(trial) for trial in others]
     note = ""
     if found.finetune is None:
         note = f"{found.why_no_finetune[:1].upper()}{found.why_no_finetune[1:]}."
     else:
         tuned = found.finetune
         trial = tuned.trial
-        rows.append((f"{describe(trial.options)} (short)", len(trial.judged), *_cells(trial), trial.seconds))
+        rows.append(_row(trial))
         note = (
             f"The short fine-tune learnt from {tuned.learnt} pictures in {tuned.epochs} epochs, without augmentation, "
             "and changed the accuracy of the head that it started with, on the same pictures, by "
@@ -194,10 +190,19 @@ def _others(advice: Advice) -> Table:
         )
     return Table(
         title="Other strategies",
-        columns=("strategy", "judged on", "accuracy", "low", "high", "seconds"),
+        columns=("strategy", "judged on", "accuracy", "seconds"),
         rows=tuple(rows),
         note=note,
     )
+
+
+def _percent(figure: Figure) -> str:
+    interval = "" if figure.low is None or figure.high is None else f" ({100 * figure.low:.1f}-{100 * figure.high:.1f})"
+    return f"{100 * figure.value:.1f}{interval}"
+
+
+def _row(trial: Trial) -> tuple[Cell, ...]:
+    return describe(trial.options), len(trial.judged), in_words(trial.accuracy), trial.seconds
 
 
 def _costs(advice: Advice) -> Table:
@@ -254,7 +259,7 @@ def curves(advice: Advice) -> Curves:
     """Accuracy against stage: how general or specific each is."""
     names = [stage.name for stage in advice.backbone.stages]
     lines = {}
-    for head in ("linear", "svm"):
+    for head in _HEADS:
         known = [(number, trials[head]) for number, (_, trials) in enumerate(_by_stage(advice), 1) if head in trials]
         if known:
             x = np.array([number for number, _ in known], np.float64)

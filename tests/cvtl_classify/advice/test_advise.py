@@ -15,7 +15,7 @@ from cvtl.cli.main import main
 
 
 def advise(folder: Path, weights: Path | str, *words: str) -> int:
-    return main(["advise", str(folder), "--backbone", "lenet5", "--weights", str(weights), *words])
+    return main(["advise", str(folder), "--backbone", "lenet5", "--weights", str(weights), "--folds", "2", *words])
 
 
 def test_it_measures_and_writes_a_page_a_picture_and_json(

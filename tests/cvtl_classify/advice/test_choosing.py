@@ -11,6 +11,7 @@ import pytest
 from tiny_classify import make_data
 
 from cvtl.backbones import Backbone
+from cvtl.cli.main import main
 from cvtl.errors import UsageError
 from cvtl.features import Features
 from cvtl.progress import Progress
@@ -201,3 +202,22 @@ def test_what_is_announced_is_done(lenet: Backbone, show: Any, shown: list[Any])
     measure(make_data(60, classes=HARD), options, TrainSettings(epochs=2), lenet, show=show)
     assert [each.noun for each in shown] == ["fingerprints", "pictures", "trainings", "passes"]
     assert [each.done for each in shown] == [each.total for each in shown]
+
+
+def test_what_is_not_said_on_the_command_line_is_open(folders: Path, lenet_file: Path, tmp_path: Path) -> None:
+    words = [
+        "--backbone",
+        "lenet5",
+        "--weights",
+        str(lenet_file),
+        "--pooling",
+        "max",
+        "--epochs",
+        "1",
+        "--workers",
+        "0",
+    ]
+    assert main(["train", "classify", str(folders), *words, "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    heads = json.loads((tmp_path / "run" / "choice.json").read_text())["measured"]["heads"]
+    assert {each["strategy"] for each in heads} >= {"linear, last stage, max", "svm, all stages, max"}
+    assert all(each["strategy"].endswith("max") for each in heads)

@@ -65,7 +65,7 @@ def test_every_stage_has_a_row_with_its_figures(advice: Advice) -> None:
     assert [row[:3] for row in table.rows] == [("conv1", 6, 1), ("conv2", 16, 2)]
     by_name = {(t.options.head, t.options.cut): t for t in advice.measurements.trials if t.options.stages == "last"}
     first = by_name["linear", "conv1"].accuracy
-    assert table.rows[0][3:6] == (first.value, first.low, first.high)
+    assert str(table.rows[0][3]).startswith(f"{100 * first.value:.1f} (")
     assert [row[-1] for row in table.rows] == [0.5, 0.75]
 
 
@@ -78,7 +78,7 @@ def test_other_strategies_have_the_short_fine_tune_at_the_end(advice: Advice) ->
         "linear, last stage, grid",
         "svm, last stage, grid",
     ]
-    assert str(table.rows[-1][0]).endswith("(short)")
+    assert str(table.rows[-1][0]).startswith("finetune: linear")
     assert "points" in table.note
 
 
@@ -116,6 +116,8 @@ def test_programs_get_the_same(advice: Advice) -> None:
     found = as_json(advice)
     assert found["command"] == "cvtl train classify photos"
     assert found["options"]["strategy"] == advice.decision.options.strategy
+    assert found["distances"] == {"conv1": 0.5, "conv2": 0.75}
+    assert len(found["measured"]["heads"]) == 8
     assert found["quadrant"]["similar"] is True
     assert found["figures"]["distance from natural photographs"]["value"] == 0.625
     assert [each["kind"] for each in found["sections"]] == ["table", "table", "table", "table", "curves"]
