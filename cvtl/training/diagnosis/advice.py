@@ -27,7 +27,10 @@ class Change:
 
 def changes_for(verdict: Verdict, curves: Curves) -> tuple[Change, ...]:
     """What to try against a finding, the most promising first; against none if the curves are healthy."""
-    return tuple(_REMEDIES[verdict](curves))
+    changes = _REMEDIES[verdict](curves)
+    if curves.config.settings.optimizer == "lbfgs":
+        changes = (change for change in changes if not change.words.startswith(("--learning-rate", "--schedule")))
+    return tuple(changes)
 
 
 def _diverged(curves: Curves) -> Iterator[Change]:

@@ -19,7 +19,7 @@ from cvtl.training.diagnosis.measures import Measures
 LEAST_EPOCHS = 4
 """Of fewer, no trend can be told."""
 _SKILLED = 0.7
-TYPICAL_RATES = {"adamw": 1e-3, "sgd": 1e-2, "rmsprop": 1e-3}
+TYPICAL_RATES = {"adamw": 1e-3, "sgd": 1e-2, "rmsprop": 1e-3, "lbfgs": math.nan}
 
 
 class Verdict(StrEnum):
@@ -257,6 +257,7 @@ def _guesses(measures: Measures) -> bool:
 
 
 def _typical_rate(curves: Curves) -> float:
+    # L-BFGS finds its steps itself: no rate is too small or too large for it.
     return TYPICAL_RATES[curves.config.settings.optimizer]
 
 

@@ -386,3 +386,12 @@ def test_a_damaged_configuration_is_named(tmp_path: Path, damage: bytes | str) -
     path.write_bytes(damage)
     with pytest.raises(DataError, match=r"cannot read 'config.yaml'"):
         diagnose(folder)
+
+
+@pytest.mark.parametrize("shape", [shape for shape, _ in SHAPES], ids=lambda each: each.__name__)
+def test_lbfgs_which_has_no_rate_is_given_no_advice_about_one(shape: Shape) -> None:
+    history = [
+        {name: value for name, value in row.items() if name != "learning_rate"} for row in make_history(shape, 30, 0)
+    ]
+    found = diagnosed(history, plugin="classify", optimizer="lbfgs")
+    assert all("--learning-rate" not in change.words for changes in found.advice for change in changes)
