@@ -14,7 +14,7 @@ from cvtl import backbones
 from cvtl.backbones.backbone import EVERYTHING
 from cvtl.backbones.loading import IMAGENET
 from cvtl.data import ClassTarget, Dataset, Sample
-from cvtl.errors import DataError
+from cvtl.errors import DataError, UsageError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, normalize, resize
 from cvtl.progress import Progress
@@ -64,6 +64,7 @@ class ClassifyModel(Model):
 
         Raises:
             DataError: there are fewer than two classes.
+            UsageError: the options do not say where the backbone's weights come from.
         """
         if len(classes) < 2:
             raise DataError(
@@ -215,6 +216,12 @@ def input_spec(backbone: backbones.Backbone, options: ClassifyOptions) -> InputS
 def _weights(options: ClassifyOptions) -> str | Path | None:
     if options.strategy == "scratch" or options.weights == NO_WEIGHTS:
         return None
+    if options.weights is None:
+        # Nothing is downloaded that nobody has asked for.
+        raise UsageError(
+            f"nothing says where the weights of the backbone '{options.backbone}' come from",
+            hint="Add --weights imagenet (published ones, downloaded once), --weights FILE, or --weights none",
+        )
     return options.weights if options.weights == IMAGENET else Path(options.weights)
 
 

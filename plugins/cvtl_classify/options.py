@@ -35,8 +35,10 @@ class ClassifyOptions(Options):
     """How a classifier is built on a backbone, and what of it is trained."""
 
     backbone: str = Field("squeezenet1_1", description="any name that `cvtl backbones` lists")
-    weights: str = Field(
-        "imagenet", description="of the backbone: imagenet, the path of a weights file, or none for random ones"
+    weights: str | None = Field(
+        None,
+        description="of the backbone: imagenet (downloaded once, if they are not here yet), the path of a weights "
+        "file, or none for random ones; has to be said, but for strategy scratch",
     )
     strategy: Strategy = Field(
         "auto",

@@ -20,6 +20,7 @@ from cvtl.progress import Progress
 from cvtl.results import Classification
 from cvtl_classify.model import ClassifyModel
 from cvtl_classify.network import stage_parameters
+from cvtl_classify.options import ClassifyOptions
 
 
 def pictures(count: int) -> list[Tensor]:
@@ -290,3 +291,16 @@ def test_numbers_that_are_none_are_no_answer() -> None:
         model.classifier.head.get_submodule("logits").weight.fill_(np.nan)
     with pytest.raises(ValueError, match="not finite"):
         model.predict(pictures(1))
+
+
+def test_weights_are_not_downloaded_unless_that_is_said() -> None:
+    with pytest.raises(
+        UsageError, match="nothing says where the weights of the backbone 'resnet18' come from"
+    ) as caught:
+        ClassifyModel.initialize(ClassifyOptions(backbone="resnet18", strategy="features"), ("a", "b"))
+    assert "--weights imagenet" in caught.value.hint
+
+
+def test_from_scratch_no_weights_need_be_named() -> None:
+    model = ClassifyModel.initialize(ClassifyOptions(backbone="lenet5", strategy="scratch"), ("a", "b"))
+    assert model.classes == ("a", "b")

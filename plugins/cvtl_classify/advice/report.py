@@ -74,7 +74,7 @@ def command_line(path: str, options: ClassifyOptions, settings: TrainSettings) -
     always = {"backbone", "weights", "strategy", "head"}
     for name, field in ClassifyOptions.model_fields.items():
         value = getattr(options, name)
-        if name in always or value != field.get_default(call_default_factory=True):
+        if (name in always and value is not None) or value != field.get_default(call_default_factory=True):
             words += _option(name, value)
     for name in sorted(settings.model_fields_set):
         words += _option(name, getattr(settings, name))

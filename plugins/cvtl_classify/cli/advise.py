@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     parser = _parser()
     said = parser.parse(arguments)
     if said["data"] is None:
-        raise UsageError("no data set was named", hint="For example: cvtl advise photos/")
+        raise UsageError("no data set was named", hint="For example: cvtl advise photos/ --weights imagenet")
     # What is not said is open, and may be chosen.
     options = make_options(ClassifyOptions, {name: said[name] for name in _OPTIONS if name in parser.said})
     settings = make_options(TrainSettings, {name: said[name] for name in _SETTINGS if name in parser.said})
@@ -64,11 +64,11 @@ def _parser() -> VerbParser:
         f"Writes OUT/{REPORT_NAME}, OUT/{PICTURE_NAME} and OUT/{ADVICE_NAME} with the same for programs.\n"
         "Exit code 3 if there are pictures that cannot be read; they are left out.",
         [
-            ("cvtl advise photos/", "a folder of class folders, or any other known format"),
-            ("cvtl advise photos/ --backbone resnet18", "with another network"),
+            ("cvtl advise photos/ --weights imagenet", "a folder of class folders, or any other known format"),
+            ("cvtl advise photos/ --backbone resnet18 --weights imagenet", "with another network"),
             ("cvtl advise photos/ --weights squeezenet.pth --finetune=false", "weights from a file; heads only"),
-            ("cvtl advise faces/ --group-by '([^/]+)_\\d+'", "nobody is both learnt from and judged"),
-            ("cvtl advise photos/ --json | jq -r .command", "the recommended command line"),
+            ("cvtl advise faces/ --weights w.pth --group-by '([^/]+)_\\d+'", "nobody is both learnt from and judged"),
+            ("cvtl advise photos/ --weights w.pth --json | jq -r .command", "the recommended command line"),
         ],
         operands="DATA",
         config=True,

@@ -103,7 +103,7 @@ def test_weights_that_are_not_there_are_named(
 ) -> None:
     monkeypatch.setenv("CVTL_OFFLINE", "1")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    assert main(["advise", str(folders), "--out", str(tmp_path / "out")]) == 1
+    assert main(["advise", str(folders), "--weights", "imagenet", "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert "squeezenet1_1" in said
     assert advise(folders, tmp_path / "none.pth", "--out", str(tmp_path / "out")) == 1
