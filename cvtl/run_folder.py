@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -193,6 +193,29 @@ def next_free_folder(parent: Path, name: str) -> Path:
         number += 1
         path = parent / f"{name}-{number}"
     return path
+
+
+def make_result_folder(folder: Path, names: Iterable[str]) -> None:
+    """Find out before the work whether its results can be kept.
+
+    Args:
+        folder: made if missing.
+        names: of the files that will be written into it.
+
+    Raises:
+        OutputError: one of them is there already, or the folder cannot be made or written to.
+    """
+    for name in names:
+        if (folder / name).exists():
+            raise OutputError(f"'{folder / name}' is there already", hint="Choose another folder with --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(
+            f"cannot write to '{folder}'", hint="Check the permissions, or choose another folder with --out"
+        )
 
 
 def _write_whole(stream: IO[bytes], content: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,15 +12,15 @@ from pydantic import Field
 
 from cvtl.cli.parser import VerbParser, values_of
 from cvtl.data import Dataset, Split, load_data
-from cvtl.errors import ExitCode, OutputError, UsageError
+from cvtl.errors import ExitCode, UsageError
 from cvtl.evaluation.corruptions.settings import KINDS, MOST_PICTURES, CorruptionSettings, Kind
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import Predictions
 from cvtl.evaluation.settings import EvalSettings
-from cvtl.files import output_error, write_atomically
+from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.reporting.sections import Gallery, Section, Table
-from cvtl.run_folder import ROWS_NAME, next_free_folder
+from cvtl.run_folder import ROWS_NAME, make_result_folder, next_free_folder
 from cvtl.tasks import TaskName
 from cvtl.terminal import print_json, printable, terminal
 from cvtl.weights import digest, installed_versions, read_header
@@ -65,7 +64,8 @@ def main(arguments: list[str]) -> int:
     corruptions = _corruptions(options, contenders)
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, "eval"))
     dataset, split = _choose_split(load_data(data, task, format=options["format"]), options["split"])
-    _make_folder(out, contenders)
+    rows = (each.rows_name for each in contenders if each.is_weights)
+    make_result_folder(out, (EVALUATION_NAME, REPORT_NAME, *rows))
     predictions = [_predictions(each, dataset, task, out, options) for each in contenders]
     evaluation = _evaluate(predictions, dataset, settings, options)
     if corruptions:
@@ -219,19 +219,6 @@ def _choose_split(dataset: Dataset, named: _Part | None) -> tuple[Dataset, _Part
             hint=f"Its splits are {', '.join(there)}" if there else "It has no splits: leave --split out",
         )
     return dataset.split(part), part
-
-
-def _make_folder(out: Path, contenders: list[_Contender]) -> None:
-    """Find out before the work whether its results can be kept."""
-    for name in (EVALUATION_NAME, REPORT_NAME, *(each.rows_name for each in contenders if each.is_weights)):
-        if (out / name).exists():
-            raise OutputError(f"'{out / name}' is there already", hint="Choose another folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(out, error) from error
-    if not os.access(out, os.W_OK):
-        raise OutputError(f"cannot write to '{out}'", hint="Check the permissions, or choose another folder with --out")
 
 
 def _predictions(

@@ -47,7 +47,7 @@ RECIPES: Mapping[RecipeName, Recipe] = {
         common={"optimizer": "adamw", "schedule": "cosine", "weight_decay": 1e-2},
         special={
             "features": {"epochs": 60, "learning_rate": 1e-3},
-            # Softmax regression has one optimum: a point better than minibatches come to, and sooner there.
+            # Softmax regression has one optimum, mostly a little better than what minibatches come to.
             "features linear": {"epochs": 30, "optimizer": "lbfgs", "weight_decay": 0.03},
             "augmented": {"epochs": 20, "learning_rate": 1e-3},
             "finetune": {"epochs": 10, "learning_rate": 1e-4, "batch_size": 32},

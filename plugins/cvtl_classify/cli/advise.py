@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,10 @@ from pydantic import Field
 from cvtl.cli.parser import VerbParser
 from cvtl.cli.train import RUNS_FOLDER
 from cvtl.data import Dataset, load_data
-from cvtl.errors import ExitCode, OutputError, UsageError
-from cvtl.files import output_error, write_atomically
+from cvtl.errors import ExitCode, UsageError
+from cvtl.files import write_atomically
 from cvtl.options import make_options
-from cvtl.run_folder import next_free_folder
+from cvtl.run_folder import make_result_folder, next_free_folder
 from cvtl.terminal import print_json, printable, terminal
 from cvtl.terminal_progress import shown_progress
 from cvtl.training.settings import TrainSettings
@@ -45,7 +44,7 @@ def main(arguments: list[str]) -> int:
     settings = make_options(TrainSettings, {name: said[name] for name in _SETTINGS if name in parser.said})
     data = load_data(said["data"], "classify", format=said["format"], splits=said["splits"] or True)
     out = Path(said["out"] or next_free_folder(RUNS_FOLDER, "advise"))
-    _make_folder(out)
+    make_result_folder(out, (ADVICE_NAME, PICTURE_NAME, REPORT_NAME))
     advice = _advise(data, options, settings, said)
     _write(advice, out, said)
     found = _as_json(advice, data)
@@ -102,19 +101,6 @@ def _parser() -> VerbParser:
 def _add_field(parser: VerbParser, options: type[ClassifyOptions | TrainSettings], name: str) -> None:
     field = options.model_fields[name]
     parser.add_option(name, field, field.description or "", default=field.get_default(call_default_factory=True))
-
-
-def _make_folder(out: Path) -> None:
-    """Find out before the work whether its results can be kept."""
-    for name in (ADVICE_NAME, PICTURE_NAME, REPORT_NAME):
-        if (out / name).exists():
-            raise OutputError(f"'{out / name}' is there already", hint="Choose another folder with --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(out, error) from error
-    if not os.access(out, os.W_OK):
-        raise OutputError(f"cannot write to '{out}'", hint="Check the permissions, or choose another folder with --out")
 
 
 def _advise(data: Dataset, options: ClassifyOptions, settings: TrainSettings, said: Mapping[str, Any]) -> Advice:
