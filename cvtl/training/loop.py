@@ -24,6 +24,7 @@ from cvtl.errors import OutputError, TrainingError, UsageError
 from cvtl.files import write_atomically
 from cvtl.preprocessing import normalize
 from cvtl.training.folder import CHECKPOINT_NAME
+from cvtl.training.optimizers import make_optimizer
 from cvtl.training.samples import Batch, Batches, Loading, RandomStream, seed_all, training_batches, validation_batches
 from cvtl.training.schedule import rate_factor
 
@@ -111,19 +112,7 @@ class _Loop(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # `factor` is ours: torch keeps it, in checkpoints too.
         parameters = [{"params": each, "factor": factor} for factor, each in self.model.parameter_groups()]
-        rate, decay = self.settings.learning_rate, self.settings.weight_decay
-        match self.settings.optimizer:
-            case "adamw":
-                return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-            case "sgd":
-                return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=0.9)
-            case "rmsprop":
-                return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay)
-            case "lbfgs":
-                raise UsageError(
-                    "L-BFGS needs all samples at once, which do not pass through a whole network",
-                    hint="Use --optimizer adamw, sgd or rmsprop",
-                )
+        return make_optimizer(parameters, self.settings)
 
     def train_dataloader(self) -> Batches:
         epoch, seed = len(self.run.history), self.settings.seed

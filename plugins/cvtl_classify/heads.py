@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvtl.errors import DataError, TrainingError, UsageError
+from cvtl.errors import DataError, TrainingError
+from cvtl.training.optimizers import make_optimizer
 from cvtl.training.samples import RandomStream, seed_all
 from cvtl.training.schedule import rate_factor
 from cvtl.training.settings import TrainSettings
@@ -217,7 +218,7 @@ def _descend(
 ) -> Iterator[dict[str, float]]:
     """Minibatch gradient descent; gives the figures of each epoch."""
     features, labels = train
-    optimizer = make_optimizer(head, settings)
+    optimizer = make_optimizer(head.parameters(), settings)
     monitored: list[float] = []
     for epoch in range(settings.epochs):
         seed_all(settings.seed, RandomStream.STEP, epoch)
@@ -288,20 +289,6 @@ def _solve(
         logits.weight.copy_(torch.from_numpy(weight))
         logits.bias.copy_(torch.from_numpy(bias))
     yield _measure("train", head, train, 0.0) | ({} if val is None else _measure("val", head, val, 0.0))
-
-
-def make_optimizer(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimizer that the settings name, over all parameters of a network."""
-    rate, decay = settings.learning_rate, settings.weight_decay
-    match settings.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-        case "sgd":
-            return torch.optim.SGD(network.parameters(), lr=rate, weight_decay=decay, momentum=0.9)
-        case "rmsprop":
-            return torch.optim.RMSprop(network.parameters(), lr=rate, weight_decay=decay)
-        case "lbfgs":
-            raise UsageError("L-BFGS needs all samples at once", hint="Use --optimizer adamw, sgd or rmsprop")
 
 
 def _rate(settings: TrainSettings, progress: float, losses: list[float]) -> float:

@@ -26,13 +26,14 @@ from cvtl.features import FeatureSpace, pool
 from cvtl.preprocessing import InputSpec, normalize, resize
 from cvtl.progress import Progress
 from cvtl.reporting.sections import Figure
+from cvtl.training.optimizers import make_optimizer
 from cvtl.training.samples import RandomStream, seed_all
 from cvtl.training.schedule import rate_factor
 from cvtl.training.settings import TrainSettings
 from cvtl.training.start import with_defaults
 from cvtl_classify.advice.material import Material
 from cvtl_classify.advice.probing import Trial, make_trial, share, used_spaces
-from cvtl_classify.heads import fit_head, make_optimizer
+from cvtl_classify.heads import fit_head
 from cvtl_classify.options import ClassifyOptions
 
 MOST_LEARNT = 400
@@ -217,7 +218,7 @@ class _Network:
 
     def learn(self, known: _Known, settings: TrainSettings, progress: Progress) -> None:
         """Train the rest and the head together."""
-        optimizer = make_optimizer(nn.ModuleList([self._rest, self._head]), settings)
+        optimizer = make_optimizer([*self._rest.parameters(), *self._head.parameters()], settings)
         smoothing = self._options.used_recipe().label_smoothing
         for epoch in range(settings.epochs):
             seed_all(settings.seed, RandomStream.STEP, epoch)

@@ -12,6 +12,7 @@ import torch
 from tiny_training import CLASSES, TinyModel, TinyOptions, make_data
 from torch import Tensor, nn
 
+from cvtl.errors import UsageError
 from cvtl.options import Options
 from cvtl.training import TrainSettings, train
 from cvtl.training.start import with_defaults
@@ -120,3 +121,8 @@ def test_options_propose_settings_and_the_user_overrides_them(
 ) -> None:
     settings = with_defaults(TrainSettings(**said), options)
     assert (settings.epochs, settings.optimizer) == (epochs, optimizer)
+
+
+def test_lbfgs_is_refused_where_batches_pass_through_the_network(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs all samples at once"):
+        run(TinyModel, tmp_path / "run", optimizer="lbfgs")
