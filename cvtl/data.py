@@ -182,6 +182,9 @@ class Dataset(Sequence[Sample]):
         unheld: what the annotations say and targets have no place for: the field and how often it occurs.
         category_ids: COCO's number of each class, which results files refer to; empty where there are none.
         edges: pairs of points to join in drawings.
+        flip_pairs: pairs of points that change places where a picture is mirrored, as left and right eye do. None where
+            nobody has said, () where there are none.
+        eyes: the two points whose distance errors of landmarks are measured by, if somebody has said.
     """
 
     samples: Sequence[Sample]
@@ -192,6 +195,8 @@ class Dataset(Sequence[Sample]):
     unheld: Mapping[str, int] = field(default_factory=dict)
     category_ids: tuple[int, ...] = ()
     edges: tuple[tuple[int, int], ...] = ()
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+    eyes: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
