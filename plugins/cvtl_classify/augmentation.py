@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cvtl.augmentation import CPU_CHUNK, colour
 from cvtl.preprocessing import resize_to
 from cvtl_classify.options import ClassifyOptions
 
 # Width over height of what is seen, in terms of the output's (GoogLeNet: Szegedy et al., arXiv 1409.4842, section 6).
 _LARGEST_ASPECT = 4 / 3
-_GREY_OF_RGB = (0.299, 0.587, 0.114)
-# So many pictures at a time stay nearer to the processor, and below what the C library asks the system for anew each
-# time (32 MiB): twice as fast as a whole batch. A GPU takes whole batches.
-_CPU_CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -74,13 +71,13 @@ def augment_batch(images: Tensor, size_hw: tuple[int, int], options: ClassifyOpt
         if options.jitter == 0:
             return images
     changed = images.new_empty(len(images), 3, *size_hw)
-    step = _CPU_CHUNK if images.device.type == "cpu" else max(1, len(images))
+    step = CPU_CHUNK if images.device.type == "cpu" else max(1, len(images))
     # Half precision has too few bits for 256 shades.
     with torch.autocast(images.device.type, enabled=False):
         for start in range(0, len(images), step):
             part, how = images[start : start + step].float(), changes.chunk(start, start + step)
             seen = part if in_place else view(part, size_hw, how)
-            coloured = seen if options.jitter == 0 else colour(seen, how)
+            coloured = seen if options.jitter == 0 else colour(seen, how.brightness, how.contrast, how.saturation)
             changed[start : start + step] = coloured.round_().clamp_(0, 255)
     return changed
 
@@ -122,27 +119,6 @@ def view(images: Tensor, size_hw: tuple[int, int], changes: Changes) -> Tensor:
     """
     grid = _grid(size_hw, _affine(changes, images.shape[-1] / images.shape[-2]))
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-
-
-def colour(images: Tensor, changes: Changes) -> Tensor:
-    """Change brightness, then contrast, then saturation, without clipping in between: one matrix for each picture.
-
-    Args:
-        images: float (N, 3, h, w).
-        changes: of these pictures.
-
-    Returns:
-        float (N, 3, h, w).
-    """
-    grey = images.new_tensor(_GREY_OF_RGB)
-    brightness, contrast, saturation = (
-        factor.view(-1, 1, 1) for factor in (changes.brightness, changes.contrast, changes.saturation)
-    )
-    saturate = saturation * torch.eye(3, device=images.device) + (1 - saturation) * grey.expand(3, 3)
-    mean_grey = (images.mean(dim=(2, 3)) @ grey).view(-1, 1, 1)
-    # What is the same in all three channels, as the mean grey is, saturation leaves as it is.
-    shift = (1 - contrast) * brightness * mean_grey
-    return torch.baddbmm(shift, brightness * contrast * saturate, images.flatten(2)).view_as(images)
 
 
 def _affine(changes: Changes, aspect: float) -> Tensor:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cvtl.augmentation import colour
 from cvtl.preprocessing import resize_to
-from cvtl_classify.augmentation import Changes, _affine, _grid, augment_batch, colour, draw_changes, view
+from cvtl_classify.augmentation import Changes, _affine, _grid, augment_batch, draw_changes, view
 from cvtl_classify.options import ClassifyOptions
 
 OFF: dict[str, Any] = {"flip": False, "crop": 1.0, "rotation": 0.0, "jitter": 0.0}
@@ -27,6 +28,10 @@ def options(**changes: Any) -> ClassifyOptions:
 
 def pictures(count: int = 5, size_hw: tuple[int, int] = (11, 16)) -> Tensor:
     return torch.randint(0, 256, (count, 3, *size_hw), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def coloured(images: Tensor, changes: Changes) -> Tensor:
+    return colour(images, changes.brightness, changes.contrast, changes.saturation)
 
 
 def slow_view(image: Array, size_hw: tuple[int, int], changes: Changes, index: int) -> Array:
@@ -184,7 +189,7 @@ def test_more_pictures_than_are_sampled_at_a_time_are_each_changed_their_own_way
     changed = augment_batch(images, SIZE_HW, how)
     torch.manual_seed(5)
     changes = draw_changes(37, how)
-    expected = colour(view(images.float(), SIZE_HW, changes), changes).round().clamp(0, 255).byte()
+    expected = coloured(view(images.float(), SIZE_HW, changes), changes).round().clamp(0, 255).byte()
     assert (changed.int() - expected.int()).abs().max() <= 1
 
 
@@ -232,6 +237,6 @@ def test_a_gpu_changes_pictures_as_the_cpu_does() -> None:
     torch.manual_seed(0)
     changes = draw_changes(40, how, "cuda")
     on_cpu = Changes(**{name: value.cpu() for name, value in vars(changes).items()})
-    expected = colour(view(images.float(), (56, 56), on_cpu), on_cpu).round().clamp(0, 255)
+    expected = coloured(view(images.float(), (56, 56), on_cpu), on_cpu).round().clamp(0, 255)
     assert changed.is_cuda
     assert (changed.cpu() - expected).abs().max() <= 1
