@@ -9,6 +9,7 @@
 - A picture that is not annotated has no objects, unless the file has no list of annotations at all (as those of COCO's
   test pictures): then nothing is known about it.
 - Keypoints: `v` 0 is a missing point; 1 (hidden) and 2 are both visible ones. Objects without any point are left out.
+  What a `points.yaml` says (`points_file`) replaces the category's names and skeleton.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from cvtl_datasets.annotation_files import (
 )
 from cvtl_datasets.coco_json import CocoFile, coco_files, names_points, read_coco, whole_number
 from cvtl_datasets.coco_targets import Boxes, Points
+from cvtl_datasets.points_file import with_points_file
 
 format_ = DatasetFormat(
     name="coco",
@@ -111,10 +113,12 @@ def load_keypoints(path: Path) -> Dataset:
         category's skeleton. Boxes are known where all objects of a picture have one.
 
     Raises:
-        DataError: a file cannot be read, or it is not one category that has keypoints, the same in all files.
+        DataError: a file cannot be read, it is not one category that has keypoints, the same in all files, or
+            `points.yaml` does not fit.
     """
     found = coco_files(path)
-    return _load(path, keypoints_format.name, list(filter(names_points, found)) or found, Points)
+    dataset = _load(path, keypoints_format.name, list(filter(names_points, found)) or found, Points)
+    return with_points_file(dataset, path)
 
 
 @dataclass(frozen=True)

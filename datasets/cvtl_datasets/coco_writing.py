@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from cvtl.data import BoxesTarget, Dataset, PointsTarget, Sample
 from cvtl.errors import UsageError
+from cvtl_datasets.points_file import save_points_file
 from cvtl_datasets.writing import PictureWriter, write_pictures
 
 
@@ -50,7 +52,8 @@ def save(dataset: Dataset, out: Path, advance: Callable[[int], None]) -> Mapping
 def save_keypoints(dataset: Dataset, out: Path, advance: Callable[[int], None]) -> Mapping[str, int]:
     """Write OUT/annotations/person_keypoints_SPLIT.json and OUT/images/SPLIT, likewise.
 
-    The one category is called `object`. Objects whose boxes are not known are written without `bbox` and `area`.
+    The one category is called `object`. Objects whose boxes are not known are written without `bbox` and `area`. What
+    else the data set says of its points is written to OUT/points.yaml.
 
     Args:
         dataset: of points.
@@ -80,7 +83,9 @@ def save_keypoints(dataset: Dataset, out: Path, advance: Callable[[int], None]) 
                 annotation |= {"bbox": [x, y, width, height], "area": width * height}
             yield annotation
 
-    return _save(dataset, out, advance, "person_keypoints", PointsTarget, [category], annotations)
+    lost = _save(dataset, out, advance, "person_keypoints", PointsTarget, [category], annotations)
+    save_points_file(replace(dataset, edges=()), out)
+    return lost
 
 
 def _save(

@@ -9,6 +9,7 @@
   object.
 - Columns are divided by commas, semicolons (the decimal sign may then be a comma) or tabs.
 - Pictures are found as `annotation_files.find_pictures` says.
+- A file `points.yaml` (`points_file`) may say more of the points.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from cvtl_datasets.annotation_files import (
     relative_name,
     split_of,
 )
+from cvtl_datasets.points_file import with_points_file
 from cvtl_datasets.reading import is_picture_suffix, relative
 
 if TYPE_CHECKING:
@@ -76,11 +78,12 @@ def load(path: Path) -> Dataset:
 
     Returns:
         Samples with a `PointsTarget` of one object or none, in the files' order. The classes are the points' names;
-        points without names are called "0", "1", ... The samples' names are the pictures' names in the file, with the
-        split before them where two files have one in common.
+        points without names are called "0", "1", ... unless a `points.yaml` names them. The samples' names are the
+        pictures' names in the file, with the split before them where two files have one in common.
 
     Raises:
-        DataError: a file cannot be read, has other headings than these, or other points than another file.
+        DataError: a file cannot be read, has other headings than these, or other points than another file, or
+            `points.yaml` does not fit.
 
     Example:
         >>> import tempfile
@@ -112,7 +115,7 @@ def load(path: Path) -> Dataset:
     problems = [problem for file in files for problem in file.problems]
     if path.is_dir():  # one file of several does not tell what belongs to the others
         problems += folders.unlabelled(path)
-    return Dataset(samples, names, format_.name, str(path), tuple(problems))
+    return with_points_file(Dataset(samples, names, format_.name, str(path), tuple(problems)), path)
 
 
 class Layout(NamedTuple):

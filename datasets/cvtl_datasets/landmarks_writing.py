@@ -12,6 +12,7 @@ from pathlib import Path
 from cvtl.data import Dataset, PointsTarget, Sample
 from cvtl.errors import UsageError
 from cvtl_datasets.landmarks import BOX_HEADINGS, read_layout, table_reader
+from cvtl_datasets.points_file import save_points_file
 from cvtl_datasets.writing import PictureWriter, write_pictures
 
 
@@ -19,6 +20,7 @@ def save(dataset: Dataset, out: Path, advance: Callable[[int], None]) -> Mapping
     """Write OUT/keypoints.csv and OUT/images, or OUT/SPLIT_keypoints.csv and OUT/images/SPLIT where there are splits.
 
     Missing points are empty cells, a row of them a picture without an object. Boxes are written where any are known.
+    What else the data set says of its points is written to OUT/points.yaml.
 
     Args:
         dataset: of points, of no more than one object in each picture.
@@ -43,7 +45,7 @@ def save(dataset: Dataset, out: Path, advance: Callable[[int], None]) -> Mapping
         has_boxes |= _has_box(sample)
     if has_boxes:
         headings[1:1] = BOX_HEADINGS
-    lost = Counter({"edges": len(dataset.edges)})
+    lost: Counter[str] = Counter()
     writer = PictureWriter(out / "images")
     with ExitStack() as stack:
         rows: dict[str, Callable[[list[object]], object]] = {}
@@ -55,6 +57,7 @@ def save(dataset: Dataset, out: Path, advance: Callable[[int], None]) -> Mapping
                 rows[split] = csv.writer(stream, lineterminator="\n").writerow
                 rows[split](list(headings))
             rows[split]([picture.name, *_cells(sample, len(headings) - 1, lost)])
+    save_points_file(dataset, out)
     return +(lost + writer.counts)
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from cvtl.errors import DataError
 from cvtl.sources import PICTURE_SUFFIXES
@@ -74,6 +78,28 @@ def read_text(path: Path) -> str:
 def read_names(path: Path) -> list[str]:
     """Class names, one on each line."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+class _Loader(yaml.SafeLoader):
+    """Leaves scalars as they are written: `no` is a name, `010` too, and an impossible date harms nobody."""
+
+    yaml_implicit_resolvers = {"n": [("tag:yaml.org,2002:null", re.compile("null$"))]}  # noqa: RUF012
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds: lists, dicts, and text, for numbers too are left as they are written.
+
+    Raises:
+        DataError: it cannot be opened or is no YAML; the message names the line.
+    """
+    try:
+        return yaml.load(read_text(path), _Loader)
+    except RecursionError as error:
+        raise DataError(f"'{path}' is nested too deeply", hint="Correct it") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise DataError(f"'{where}' is no YAML: {getattr(error, 'problem', error)}", hint="Correct it") from error
 
 
 def box_fault(x1: float, y1: float, x2: float, y2: float) -> str | None:

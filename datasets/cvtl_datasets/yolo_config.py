@@ -6,28 +6,19 @@ Darknet's `*.data` says the same in lines of `key = value`; its paths are relati
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cvtl.data import Split
 from cvtl.errors import DataError
 from cvtl_datasets.folders import SPLIT_FOLDERS
-from cvtl_datasets.reading import read_names, read_text
+from cvtl_datasets.reading import read_names, read_text, read_yaml
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 # The usual names come before all others.
 _USUAL_STEMS = ("data", "dataset")
-
-
-class _Loader(yaml.SafeLoader):
-    """Leaves scalars as they are written: `no` is a name, `010` too, and an impossible date harms nobody."""
-
-    yaml_implicit_resolvers = {"n": [("tag:yaml.org,2002:null", re.compile("null$"))]}  # noqa: RUF012
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +80,7 @@ def read_config(file: Path) -> YoloConfig:
     Raises:
         DataError: it is no YAML (the line is named), or has no names.
     """
-    try:
-        content = yaml.load(read_text(file), _Loader)
-    except RecursionError as error:
-        raise DataError(f"'{file}' is nested too deeply", hint="Correct it") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise DataError(f"'{where}' is no YAML: {getattr(error, 'problem', error)}", hint="Correct it") from error
+    content = read_yaml(file)
     if not isinstance(content, dict):
         raise DataError(f"'{file}' is no configuration", hint="Give it `names`, `train` and `val`")
     path = content.get("path") or ""

@@ -49,7 +49,7 @@ def a_dataset(
         Sample(f"{number}.png", partial(np.full, (6, 8, 3), number, np.uint8), target, split)
         for number, (target, split) in enumerate(zip(targets, splits or [None] * len(targets), strict=True))
     ]
-    return Dataset(samples, tuple(classes), "test", edges=((0, 1),))
+    return Dataset(samples, tuple(classes), "test", edges=((0, 1),), flip_pairs=((1, 2),), eyes=(2, 1))
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,13 +60,14 @@ def test_what_is_written_reads_back_the_same(data: st.DataObject, classes: list[
     dataset = a_dataset(targets, splits, classes)
     with TemporaryDirectory() as folder:
         try:
-            assert save(dataset, Path(folder), lambda count: None) == {"edges": 1}
+            assert save(dataset, Path(folder), lambda count: None) == {}
         except UsageError as error:
             assert "cannot hold the point names" in str(error)  # noqa: PT017 names may be anything
             return
         again = load(Path(folder))
         assert again.problems == ()
-        assert again.classes == dataset.classes
+        assert (again.classes, again.edges) == (dataset.classes, dataset.edges)
+        assert (again.flip_pairs, again.eyes) == (dataset.flip_pairs, dataset.eyes)
         by_picture = {int(sample.read()[0, 0, 0]): sample for sample in again}
         for number, target in enumerate(targets):
             read = points_of(by_picture[number])
@@ -90,7 +91,7 @@ def test_what_is_written_is_a_plain_table(tmp_path: Path) -> None:
 
 def test_two_points_with_numbers_for_names_are_recognised_when_read_back(tmp_path: Path) -> None:
     target = PointsTarget(np.array([[1, 2.5], [3, 4]]), np.array([True, True]))
-    save(a_dataset([target], classes=("0", "1")), tmp_path, lambda count: None)
+    save(Dataset(a_dataset([target]), ("0", "1"), "test"), tmp_path, lambda count: None)
     assert load_data(tmp_path, "landmarks").classes == ("0", "1")
 
 
@@ -99,7 +100,7 @@ def test_what_the_table_cannot_hold_is_counted(tmp_path: Path) -> None:
     without_points = PointsTarget(np.ones((1, 3, 2)), np.zeros((1, 3), bool))
     steps: list[int] = []
     lost = save(a_dataset([at_minus_one, without_points, None]), tmp_path, steps.append)
-    assert lost == {"edges": 1, "point at -1, -1": 1, "object without points": 1, "picture without a target": 1}
+    assert lost == {"point at -1, -1": 1, "object without points": 1, "picture without a target": 1}
     assert steps == [1, 1, 1]
 
 
