@@ -90,9 +90,10 @@ class Model(nn.Module, ABC):
         return images
 
     def measure(self, images: Tensor, targets: Sequence[Any]) -> Mapping[str, Tensor]:
-        """Figures to log beside the loss on validation batches, each the batch's mean (accuracy, IoU).
+        """Figures to log beside the loss on validation batches (accuracy, IoU).
 
-        A figure `name` stands in metrics.csv as `val_name`, averaged over the samples.
+        Each is the batch's mean, or has a value for each sample, (N,), which is NaN where it says nothing of one (the
+        IoU where there is no object). A figure `name` stands in metrics.csv as `val_name`, averaged over the samples.
         """
         return {}
 

@@ -9,6 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -207,19 +208,22 @@ class _Loop(LightningModule):
 
 
 class _Means:
-    """Means over samples of what is known per batch; sums stay on the device until they are asked for."""
+    """Means over samples of what is known per batch or per sample; sums stay on the device until they are asked for."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
+        self._counts: dict[str, Tensor | int] = {}
 
     def add(self, values: Mapping[str, Tensor], count: int) -> None:
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.detach().float() * count
-        self._count += count
+            value = value.detach().float()
+            total, known = (value * count, count) if value.ndim == 0 else (value.nansum(), (~value.isnan()).sum())
+            self._sums[name] = self._sums.get(name, 0.0) + total
+            self._counts[name] = self._counts.get(name, 0) + known
 
     def result(self) -> dict[str, float]:
-        return {name: float(total) / self._count for name, total in self._sums.items()}
+        counts = {name: int(count) for name, count in self._counts.items()}
+        return {name: float(total) / counts[name] if counts[name] else nan for name, total in self._sums.items()}
 
 
 class _AtomicCheckpointIO(TorchCheckpointIO):
