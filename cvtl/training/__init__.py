@@ -5,6 +5,7 @@
     folder.py      the run folder: history, best weights, what may go on and what may not
     loop.py        the Lightning loop, which is `Model.fit` unless a plugin has a better way
     samples.py     samples to batches, and the seeds of everything random
+    memory.py      pictures decoded once, at the size that samples need
     optimizers.py  those that settings name
     schedule.py    the learning rate as a function of what has happened
     interrupts.py  Ctrl-C and SIGTERM

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cvtl.background import map_ahead
-from cvtl.data import ClassTarget, Dataset, Sample, UInt8Image
+from cvtl.data import ClassTarget, Dataset, UInt8Image
 from cvtl.preprocessing import InputSpec, resize
 from cvtl.progress import Progress
+from cvtl.training import memory
+from cvtl.training.memory import at_size
 from cvtl_classify.albumentations_file import Transforms
 from cvtl_classify.options import ClassifyOptions
 
 # By how much a training sample is larger than the input: 256 to 224, as AlexNet's.
 _MARGIN = 8 / 7
-_READERS = 4
-_MOST_BYTES = 2**30
 
 
 def sample_spec(input: InputSpec, options: ClassifyOptions) -> InputSpec:
@@ -63,7 +58,7 @@ class ClassSamples(Sequence[tuple[Tensor, ClassTarget]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ClassTarget]:  # type: ignore[override]
         sample = self._data[index]
         assert isinstance(sample.target, ClassTarget)
-        image = _at_size(sample, self._spec)
+        image, _ = at_size(sample, self._spec)
         if self._transforms is not None:
             image = resize(_to_tensor(self._transforms(_to_array(image), sample.name)), self._input)
         return image.contiguous(), sample.target
@@ -104,45 +99,23 @@ def in_memory(
     budget_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Decode all pictures now, by several threads, instead of once in every epoch.
+    """Keep pictures in memory at the samples' size, if they fit (`cvtl.training.memory.in_memory`).
 
-    They lie in one uint8 array, which forked processes share. `training_samples` and `validation_samples` of the data
-    set that this gives are the same to the bit as of the one it is given.
+    `training_samples` and `validation_samples` of the data set that this gives are the same to the bit as of the one
+    it is given.
 
     Args:
         data: a data set.
         input: the network's.
         options: of the training; None where the samples are for validation.
-        budget_bytes: what the pictures may take; a quarter of the memory that is free, but at most 1 GiB, if None.
+        budget_bytes: what the pictures may take; None leaves it to the core.
         progress: is told of each picture that is decoded; whoever calls starts and finishes it.
-
-    Returns:
-        The data set with samples whose `read` gives the picture at the samples' size; `data` itself if they do not
-        fit the budget.
 
     Raises:
         DataError: a picture cannot be read.
     """
     spec = sample_spec(input, options) if options else input
-    shape = (len(data), 3, *spec.size_hw)
-    if int(np.prod(shape)) > (_free_bytes() if budget_bytes is None else budget_bytes):
-        return data
-    progress = progress or Progress()
-    pictures = torch.empty(shape, dtype=torch.uint8)
-    for index, image in enumerate(map_ahead(partial(_at_size, spec=spec), data, _READERS)):
-        pictures[index] = image
-        progress.advance(1)
-    # A file would promise the whole picture.
-    samples = [replace(each, read=partial(_row, pictures, index), file=None) for index, each in enumerate(data)]
-    return replace(data, samples=samples)
-
-
-def _at_size(sample: Sample, spec: InputSpec) -> Tensor:
-    return resize(_to_tensor(sample.read()), spec)
-
-
-def _row(pictures: Tensor, index: int) -> UInt8Image:
-    return pictures[index].permute(1, 2, 0).numpy()
+    return memory.in_memory(data, spec, budget_bytes=budget_bytes, progress=progress)
 
 
 def _to_tensor(image: UInt8Image) -> Tensor:
@@ -152,13 +125,3 @@ def _to_tensor(image: UInt8Image) -> Tensor:
 def _to_array(image: Tensor) -> UInt8Image:
     # A copy always: what lies in memory must not be written to.
     return image.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).numpy()
-
-
-def _free_bytes() -> int:
-    """A quarter of the memory that is free, as far as the system says, but at most 1 GiB."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return _MOST_BYTES
-    kibibytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return min(_MOST_BYTES, kibibytes * 1024 // 4)
