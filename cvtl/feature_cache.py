@@ -23,6 +23,7 @@ import numpy.typing as npt
 import platformdirs
 
 from cvtl.errors import CvtlError, CvtlWarning, UsageError
+from cvtl.feature_database import bytes_on_disk, files_of, open_database, reason, transaction, used_bytes
 from cvtl.files import output_error
 
 FOLDER_VARIABLE = "CVTL_CACHE"
@@ -32,32 +33,19 @@ FILE_NAME = "features.sqlite"
 
 _GB = 10**9
 _DEFAULT_LIMIT_GB = 10.0
-_LAYOUT = 1
-_SCHEMA = """
-CREATE TABLE spaces (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
-    backbone TEXT NOT NULL, weights TEXT NOT NULL, stage TEXT NOT NULL, pooling TEXT NOT NULL, input TEXT NOT NULL,
-    used REAL NOT NULL
-);
-CREATE TABLE vectors (
-    space INTEGER NOT NULL, picture BLOB NOT NULL, vector BLOB NOT NULL, checksum INTEGER NOT NULL,
-    UNIQUE (space, picture)
-);
-"""
 # One statement, because between two of them somebody may clear the cache and give the number to another space.
 _GET = """
 SELECT picture, vector, checksum FROM vectors JOIN spaces ON spaces.id = space WHERE key = ? AND picture IN ({})
 """
+_RECALL = "SELECT state, digest, checksum FROM files WHERE state IN ({})"
 _PUT_SPACE = """
 INSERT INTO spaces (key, backbone, weights, stage, pooling, input, used) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET used = excluded.used
 """
-# Seven vectors of 512 numbers fill such a page well; one would waste half of SQLite's usual 4096.
-_PAGE_BYTES = 16384
-# How long to wait for other processes' writes, which take milliseconds each.
-_PATIENCE_SECONDS = 20.0
 # SQLite's limit on what one question may hold is far above.
 _ASKED_TOGETHER = 500
+# States of files, at some 140 bytes each; those that were remembered longest ago go first.
+_MOST_FILES = 10**6
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 Vector = npt.NDArray[np.float32]
@@ -197,6 +185,15 @@ class FeatureCache:
         """Keep vectors by their pictures' digests: all of them, or none if it fails or the process ends."""
         self._attempt(lambda database: self._put(database, vectors), None)
 
+    def recall(self, states: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What those of the files hold, as digests, that were remembered in these states (`cvtl.file_digests`)."""
+        return self._attempt(lambda database: dict(_ask(database, _RECALL, states)), {})
+
+    def remember(self, digests: Mapping[bytes, bytes]) -> None:
+        """Keep digests of files by the states that the files were in, unless the limit is reached."""
+        if digests:
+            self._attempt(lambda database: self._remember(database, digests), None)
+
     def close(self) -> None:
         """Let go of the file, as `with` does at the end; the next call opens it again."""
         with self._lock:
@@ -222,17 +219,17 @@ class FeatureCache:
         columns = ", ".join(field.name for field in fields(VectorSpace))
         counts = "(SELECT COUNT(*) FROM vectors WHERE space = spaces.id)"
         try:
-            with contextlib.closing(_open(self.path)) as database:
+            with contextlib.closing(open_database(self.path)) as database:
                 rows = database.execute(
                     f"SELECT {columns}, {counts}, used FROM spaces ORDER BY used DESC, id"
                 ).fetchall()
         except (OSError, sqlite3.Error) as error:
             raise CvtlError(
-                f"cannot read the feature cache '{self.path}': {_reason(error)}",
+                f"cannot read the feature cache '{self.path}': {reason(error)}",
                 hint="`cvtl cache clear` makes room for a new one",
             ) from error
         spaces = tuple(SpaceInfo(VectorSpace(*row[:-2]), *row[-2:]) for row in rows)
-        return CacheInfo(self.path, _bytes_on_disk(self.path), self.limit_bytes, spaces)
+        return CacheInfo(self.path, bytes_on_disk(self.path), self.limit_bytes, spaces)
 
     def clear(self) -> Cleared:
         """Drop all vectors, or the whole file where it is damaged; processes that use the cache go on.
@@ -243,24 +240,25 @@ class FeatureCache:
         self.close()
         if self.path is None or not self.path.exists():
             return Cleared(0, 0)
-        before, count = _bytes_on_disk(self.path), 0
+        before, count = bytes_on_disk(self.path), 0
         try:
-            with contextlib.closing(_open(self.path)) as database:
+            with contextlib.closing(open_database(self.path)) as database:
                 count = database.execute("SELECT COUNT(*) FROM vectors").fetchone()[0]
-                with _transaction(database):
+                with transaction(database):
                     database.execute("DELETE FROM vectors")
                     database.execute("DELETE FROM spaces")
+                    database.execute("DELETE FROM files")
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) in _BUSY:
                 raise output_error(self.path, OSError(str(error))) from error
             self._remove()
-        return Cleared(count, before - _bytes_on_disk(self.path))
+        return Cleared(count, before - bytes_on_disk(self.path))
 
     def _remove(self) -> None:
         assert self.path is not None
-        for file in _files(self.path):
+        for file in files_of(self.path):
             try:
                 file.unlink(missing_ok=True)
             except OSError as error:
@@ -273,26 +271,20 @@ class FeatureCache:
                 return otherwise
             try:
                 if self._database is None:
-                    self._database = _open(self.path)
+                    self._database = open_database(self.path)
                 return work(self._database)
             except (OSError, sqlite3.Error) as error:
                 self._usable = False
                 _warn(
-                    f"features are not kept: the cache '{self.path}' cannot be used: {_reason(error)}. "
+                    f"features are not kept: the cache '{self.path}' cannot be used: {reason(error)}. "
                     f"`cvtl cache clear` removes a damaged one, {FOLDER_VARIABLE}=FOLDER puts it elsewhere, "
                     f"{FOLDER_VARIABLE}={OFF} does without"
                 )
                 return otherwise
 
     def _get(self, database: sqlite3.Connection, space: VectorSpace, pictures: Sequence[bytes]) -> dict[bytes, Vector]:
-        found = {}
-        for first in range(0, len(pictures), _ASKED_TOGETHER):
-            asked = pictures[first : first + _ASKED_TOGETHER]
-            question = _GET.format(", ".join("?" * len(asked)))
-            for picture, content, checksum in database.execute(question, (space.key, *asked)):
-                if zlib.crc32(content) != checksum:
-                    raise sqlite3.DatabaseError("it is damaged")
-                found[picture] = np.frombuffer(content, np.float32)
+        rows = _ask(database, _GET, pictures, space.key)
+        found = {picture: np.frombuffer(content, np.float32) for picture, content in rows}
         if found and space.key not in self._used:
             database.execute("UPDATE spaces SET used = ? WHERE key = ?", (time.time(), space.key))
             self._used.add(space.key)
@@ -301,7 +293,7 @@ class FeatureCache:
     def _put(self, database: sqlite3.Connection, vectors: Mapping[VectorSpace, Mapping[bytes, Vector]]) -> None:
         if self._full:
             return
-        with _transaction(database):
+        with transaction(database):
             self._used.update(space.key for space in vectors)
             if not self._make_room(database):
                 self._full = True
@@ -320,10 +312,20 @@ class FeatureCache:
                     ((number, picture, content, zlib.crc32(content)) for picture, content in contents),
                 )
 
+    def _remember(self, database: sqlite3.Connection, digests: Mapping[bytes, bytes]) -> None:
+        with transaction(database):
+            if used_bytes(database) < self.limit_bytes:
+                rows = ((state, digest, zlib.crc32(digest)) for state, digest in digests.items())
+                database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+                oldest = "(SELECT MAX(rowid) FROM files) - ?"
+                database.execute(f"DELETE FROM files WHERE rowid <= {oldest}", (_MOST_FILES,))
+
     def _make_room(self, database: sqlite3.Connection) -> bool:
-        """Drop the spaces that were used least recently, but none that is in use here; whether that sufficed."""
+        """Drop files' digests, then the spaces that were used least recently, but none in use; whether it sufficed."""
         others = None
-        while _used_bytes(database) >= self.limit_bytes:
+        if used_bytes(database) >= self.limit_bytes:
+            database.execute("DELETE FROM files")
+        while used_bytes(database) >= self.limit_bytes:
             if others is None:
                 rows = database.execute("SELECT id, key FROM spaces ORDER BY used DESC").fetchall()
                 others = [number for number, key in rows if key not in self._used]
@@ -335,62 +337,20 @@ class FeatureCache:
         return True
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """A connection to the file, which is made where there is none.
+def _ask(
+    database: sqlite3.Connection, question: str, keys: Sequence[bytes], *before: object
+) -> Iterator[tuple[bytes, bytes]]:
+    """The keys that are known, and what is kept for each; some at a time, as many as a question may hold.
 
     Raises:
-        OSError: its folder cannot be made.
-        sqlite3.Error: it is damaged, has another layout, or cannot be written.
+        sqlite3.Error: the file cannot be read, or what it holds is not what was written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        if _layout(database) == 0:
-            database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-            with _transaction(database):
-                if _layout(database) == 0:  # nobody else was quicker
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        database.execute(statement)
-                    database.execute(f"PRAGMA user_version = {_LAYOUT}")
-        if _layout(database) != _LAYOUT:
-            raise sqlite3.DatabaseError("another version of cvtl wrote it")
-        database.execute("PRAGMA journal_mode = WAL").fetchall()
-        # A power cut may then cost the last vectors, but not the file.
-        database.execute("PRAGMA synchronous = NORMAL")
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-@contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, and nobody else writes meanwhile."""
-    database.execute("BEGIN IMMEDIATE")
-    with database:
-        yield
-
-
-def _layout(database: sqlite3.Connection) -> int:
-    return int(database.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _used_bytes(database: sqlite3.Connection) -> int:
-    pages, free = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
-    return int(pages - free) * _PAGE_BYTES
-
-
-def _reason(error: OSError | sqlite3.Error) -> str:
-    return f"{error.strerror}: '{error.filename}'" if isinstance(error, OSError) else str(error)
-
-
-def _files(path: Path) -> list[Path]:
-    """The file, and what SQLite puts beside it while it is in use."""
-    return [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))]
-
-
-def _bytes_on_disk(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path) if file.exists())
+    for first in range(0, len(keys), _ASKED_TOGETHER):
+        asked = keys[first : first + _ASKED_TOGETHER]
+        for key, content, checksum in database.execute(question.format(", ".join("?" * len(asked))), (*before, *asked)):
+            if zlib.crc32(content) != checksum:
+                raise sqlite3.DatabaseError("it is damaged")
+            yield key, content
 
 
 def _warn(text: str) -> None:

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +28,7 @@ from cvtl.data import Sample, UInt8Image
 from cvtl.devices import mixed_precision
 from cvtl.errors import CvtlError, DataError
 from cvtl.feature_cache import FeatureCache, VectorSpace
+from cvtl.file_digests import file_digests
 from cvtl.images import decode_file, read_file
 from cvtl.preprocessing import InputSpec, normalize, resize
 from cvtl.progress import Progress
@@ -290,8 +291,9 @@ class _Kept:
         self._cache = cache
         self._keys = dict(zip(spaces, keys, strict=True))
 
-    def find(self, indices: Sequence[int], digests: Sequence[bytes | None]) -> _Block:
-        """Those of the pictures that have vectors in every space."""
+    def find(self, indices: Sequence[int], samples: Sequence[Sample], pool: ThreadPoolExecutor) -> _Block:
+        """Those of the pictures that have vectors in every space; files that have to be read are, by the pool."""
+        digests = file_digests([samples[index].file for index in indices], self._cache, pool.map)
         asked = [digest for digest in digests if digest is not None]
         known = {space: self._cache.get(key, asked) for space, key in self._keys.items()}
         pairs = [
@@ -323,7 +325,7 @@ def _blocks(samples: Sequence[Sample], network: _Network, kept: _Kept | None) ->
         for first in range(0, len(samples), _LOOKED_UP_TOGETHER):
             indices: Sequence[int] = range(first, min(first + _LOOKED_UP_TOGETHER, len(samples)))
             if kept is not None:
-                block = kept.find(indices, list(pool.map(_digest_of, [samples[index] for index in indices])))
+                block = kept.find(indices, samples, pool)
                 if block.indices:
                     yield block
                 indices = sorted(set(indices).difference(block.indices))
@@ -360,13 +362,6 @@ def _compute(pictures: Sequence[tuple[int, Sample]], network: _Network, kept: _K
     if kept is not None:
         kept.keep(digests, rows)
     return _Block(list(images), rows, errors)
-
-
-def _digest_of(sample: Sample) -> bytes | None:
-    """SHA-256 of a picture's file; None if it has none, or none that can be read."""
-    with suppress(DataError):
-        return None if sample.file is None else hashlib.sha256(read_file(sample.file)).digest()
-    return None
 
 
 def _read(sample: Sample) -> tuple[UInt8Image, bytes | None]:

@@ -393,8 +393,3 @@ def test_a_clear_says_what_it_freed(path: Path) -> None:
 def test_a_clear_of_nothing_makes_nothing(path: Path) -> None:
     assert FeatureCache(path).clear().vectors == 0
     assert not path.parent.exists()
-
-
-def test_importing_it_imports_no_torch() -> None:
-    code = "import sys, cvtl.feature_cache; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
