@@ -17,16 +17,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cvtl.data import Dataset
 from cvtl.errors import DataError
 from cvtl.files import write_atomically
-from cvtl_datasets.reading import read_yaml
+from cvtl_datasets.reading import read_yaml, yaml_text
 
 FILE_NAME = "points.yaml"
 _KEYS = ("points", "flip_pairs", "edges", "eyes")
-_LINE_WIDTH = 120
 
 Pair = tuple[int, int]
 
@@ -105,16 +102,7 @@ def points_text(dataset: Dataset, *, with_names: bool = False) -> str:
             content[key] = [_named(pair, dataset.classes) for pair in pairs]
     if dataset.eyes:
         content["eyes"] = _named(dataset.eyes, dataset.classes)
-    if not content:
-        return ""
-    # The library leaves some line ends as they are, and reads them as spaces.
-    return yaml.safe_dump(
-        content,
-        default_flow_style=None,
-        sort_keys=False,
-        allow_unicode="".join(dataset.classes).isprintable(),
-        width=_LINE_WIDTH,
-    )
+    return yaml_text(content) if content else ""
 
 
 def save_points_file(dataset: Dataset, folder: Path) -> None:

@@ -16,6 +16,8 @@ from cvtl.sources import PICTURE_SUFFIXES
 # A kind of problem: a picture would be trained on and tested with.
 TWO_SPLITS = "picture in two splits"
 
+_LINE_WIDTH = 120
+
 
 def files_below(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Every file that is not hidden, each folder's by name: the folder's path, the file's stem and its suffix.
@@ -80,10 +82,19 @@ def read_names(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
+_RESOLVERS = {"n": [("tag:yaml.org,2002:null", re.compile("null$"))]}
+
+
 class _Loader(yaml.SafeLoader):
     """Leaves scalars as they are written: `no` is a name, `010` too, and an impossible date harms nobody."""
 
-    yaml_implicit_resolvers = {"n": [("tag:yaml.org,2002:null", re.compile("null$"))]}  # noqa: RUF012
+    yaml_implicit_resolvers = _RESOLVERS
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no quotes that `_Loader` can do without."""
+
+    yaml_implicit_resolvers = _RESOLVERS
 
 
 def read_yaml(path: Path) -> Any:
@@ -100,6 +111,20 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise DataError(f"'{where}' is no YAML: {getattr(error, 'problem', error)}", hint="Correct it") from error
+
+
+def yaml_text(content: Any) -> str:
+    r"""Lists, dicts and text as YAML that `read_yaml` reads back, lists of plain values on a line.
+
+    Example:
+        >>> yaml_text({"pairs": [["0", "no"]], "names": ["a: b"]})
+        "pairs:\n- [0, no]\nnames: ['a: b']\n"
+    """
+    ways: dict[str, Any] = {"default_flow_style": None, "sort_keys": False, "width": _LINE_WIDTH}
+    text: str = yaml.dump(content, Dumper=_Dumper, allow_unicode=True, **ways)
+    # The library leaves some line ends as they are, and reads them as spaces.
+    is_plain = text.replace("\n", "").isprintable()
+    return text if is_plain else yaml.dump(content, Dumper=_Dumper, allow_unicode=False, **ways)
 
 
 def box_fault(x1: float, y1: float, x2: float, y2: float) -> str | None:

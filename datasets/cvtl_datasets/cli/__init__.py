@@ -12,12 +12,13 @@ ACTIONS = {
     "check": "everything that is wrong with a data set",
     "split": "divide it into train, val and test so that nothing leaks",
     "convert": "write it in another format",
+    "points": "which points change places in a mirror, guessed and drawn to be checked",
 }
 
 _HELP = """\
 usage: cvtl data ACTION PATH [options]
 
-Data sets in any known format: class folders, COCO JSON, Pascal VOC XML, YOLO txt, landmark CSV.
+Data sets in any known format: class folders, COCO JSON, Pascal VOC XML, YOLO txt, landmark CSV, DeepLabCut.
 
 actions:
 {actions}
@@ -31,6 +32,8 @@ examples:
   cvtl data split photos/ --val 0.2 --test 0.1
   # to another format
   cvtl data convert photos/ coco/ --to coco
+  # left and right of points, for training with mirrored pictures
+  cvtl data points faces/ --write
 
 `cvtl data ACTION --help` lists the options.
 """
