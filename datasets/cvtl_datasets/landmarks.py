@@ -3,8 +3,10 @@
 - The path is a CSV file, or a folder with such files in it. Several files are several splits by their names
   (training_frames_keypoints.csv), and have the same points.
 - The first column holds the pictures' names, whatever its heading. The others come in pairs, headed `x0,y0`, `0_x,0_y`,
-  `left_eye_x,left_eye_y` and the like, or numbered 0, 1, 2, ... throughout. Before them there may be the object's box:
-  box_x1, box_y1, box_x2, box_y2.
+  `left_eye_x,left_eye_y` and the like, or numbered 0, 1, 2, ... throughout.
+- Before them there may be the object's box: box_x1, box_y1, box_x2, box_y2. Or its centre: center_x, center_y
+  (centre_x, centre_y); the box is then the square about it that reaches the farthest point, or, if a column `scale`
+  follows as in MPII, the square with sides of 200 times the scale.
 - A point is missing where its cells are empty or nan, or both are -1. A row without any point is a picture without an
   object.
 - Columns are divided by commas, semicolons (the decimal sign may then be a comma) or tabs.
@@ -20,11 +22,11 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cvtl.data import Dataset, DatasetFormat, PointsTarget, Problem, Sample, Split
 from cvtl.errors import DataError
@@ -43,6 +45,7 @@ from cvtl_datasets.annotation_files import (
 )
 from cvtl_datasets.points_file import with_points_file
 from cvtl_datasets.reading import is_picture_suffix, relative
+from cvtl_datasets.tables import MOST_FILES, csv_files, numbers_of, open_table, table_reader, visible_points
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -57,10 +60,17 @@ format_ = DatasetFormat(
 )
 
 BOX_HEADINGS = ("box_x1", "box_y1", "box_x2", "box_y2")
+Floats = npt.NDArray[np.float64]
+Place = Literal["box", "scaled centre", "centre"]
+_PLACE_HEADINGS: dict[Place, tuple[str, ...]] = {
+    "box": BOX_HEADINGS,
+    "scaled centre": ("center_x", "center_y", "scale"),
+    "centre": ("center_x", "center_y"),
+}
+# MPII's scale is a person's height in units of 200 pixels.
+_SIDE_OF_SCALE_1 = 200
 # Headings that boxes have, too: they alone do not tell that a file is of points.
 _BOX_LIKE = re.compile(r"[xy][_ ]?(\d|min|max)?")
-# A folder with more CSV files holds one per picture or per person, which this format does not.
-_MOST_FILES = 50
 # How many characters of a file are read to recognise it: headings and a row of thousands of points.
 _GLANCE = 1 << 18
 
@@ -96,7 +106,7 @@ def load(path: Path) -> Dataset:
         >>> dataset.classes, dataset[0].target.points[0, 0].tolist(), dataset[0].target.visible.tolist()
         (('left', 'right'), [10.0, 20.5], [[True, False]])
     """
-    files = [_read_file(file, path) for file in _landmark_files(path) or _csv_files(path)]
+    files = [_read_file(file, path) for file in _landmark_files(path) or csv_files(path)]
     if not files:
         raise DataError(f"there is no CSV file in '{path}'", hint="Give the file, or the folder that it lies in")
     names = files[0].layout.names
@@ -123,11 +133,11 @@ class Layout(NamedTuple):
 
     Attributes:
         names: the points' names.
-        has_boxes: whether four columns of a box stand before them.
+        place: what the columns before them say of where the object is, if there are any.
     """
 
     names: tuple[str, ...]
-    has_boxes: bool
+    place: Place | None
 
 
 class _Row(NamedTuple):
@@ -163,21 +173,15 @@ def _samples(file: _File, prefix: str, folders: PictureFolders) -> Iterator[Samp
             yield Sample.of_file(name, picture, row.target, file.split)
 
 
-def _csv_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix.lower() == ".csv" and not file.name.startswith("."))
-
-
 def _landmark_files(path: Path) -> list[Path]:
-    files = _csv_files(path)
-    return [file for file in files if _holds_landmarks(file)] if len(files) <= _MOST_FILES else []
+    files = csv_files(path)
+    return [file for file in files if _holds_landmarks(file)] if len(files) <= MOST_FILES else []
 
 
 def _holds_landmarks(file: Path) -> bool:
     if file.suffix.lower() != ".csv":
         return False
-    with _open(file) as stream:
+    with open_table(file) as stream:
         rows = filter(any, table_reader(io.StringIO(stream.read(_GLANCE), newline="")))
     try:
         headings, first = next(rows, []), next(rows, [])
@@ -189,31 +193,21 @@ def _holds_landmarks(file: Path) -> bool:
     return read_layout(headings) is not None and not like_a_box
 
 
-def _open(file: Path) -> TextIOWrapper:
-    # File names need not be UTF-8.
-    return file.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def table_reader(stream: IO[str]) -> Reader:
-    """The rows of a CSV file, cells divided by what divides its headings."""
-    headings = stream.readline()
-    stream.seek(0)
-    return csv.reader(stream, delimiter=max(",;\t", key=headings.count), skipinitialspace=True)
-
-
 def read_layout(headings: Sequence[str]) -> Layout | None:
     """What columns with these headings are; None where they are none of landmarks."""
     headings = [heading.strip() for heading in headings[1:]]
-    has_boxes = tuple(heading.lower() for heading in headings[:4]) == BOX_HEADINGS
-    if has_boxes:
-        headings = headings[4:]
+    plain = tuple(heading.lower().replace("centre", "center") for heading in headings)
+    fitting = (each for each, first in _PLACE_HEADINGS.items() if plain[: len(first)] == first and plain != first)
+    place = next(fitting, None)
+    if place:
+        headings = headings[len(_PLACE_HEADINGS[place]) :]
     if headings == [str(number) for number in range(len(headings))]:
         names = headings[: len(headings) // 2]
     else:
         names = [_point_name(x, y) or "" for x, y in zip(headings[::2], headings[1::2], strict=False)]
     if len(headings) % 2 or not names or "" in names or len(set(names)) < len(names) or not _is_text("".join(names)):
         return None
-    return Layout(tuple(names), has_boxes)
+    return Layout(tuple(names), place)
 
 
 def _is_text(names: str) -> bool:
@@ -234,7 +228,7 @@ def _point_name(x: str, y: str) -> str | None:
 def _read_file(path: Path, root: Path) -> _File:
     name = path.name if path == root else relative(path, root)
     try:
-        with _open(path) as stream:
+        with open_table(path) as stream:
             reader = table_reader(stream)
             headings = next(reader, [])
             layout = read_layout(headings)
@@ -265,8 +259,7 @@ def _read_rows(file: _File, reader: Reader, columns: int) -> None:
             if sample in lines:
                 raise Mistake(DUPLICATE, f"the picture '{picture}' has a row already, in line {lines[sample]}")
             lines[sample] = reader.line_num
-            decimal_sign = "," if reader.dialect.delimiter == ";" else "."
-            target = _target([_number(cell, decimal_sign) for cell in cells[1:]], file.layout)
+            target = _target(numbers_of(cells[1:], reader), file.layout)
         except Mistake as mistake:
             file.report(reader.line_num, mistake)
         else:
@@ -274,31 +267,33 @@ def _read_rows(file: _File, reader: Reader, columns: int) -> None:
 
 
 def _target(numbers: list[float], layout: Layout) -> PointsTarget:
-    box = None
-    if layout.has_boxes:
-        box, numbers = numbers[:4], numbers[4:]
-        if all(map(math.isnan, box)):
-            box = None
-        elif any(map(math.isnan, box)):
-            raise Mistake(MALFORMED, "the box has fewer than four numbers")
-        else:
-            check_box(*box)
-    points = np.array(numbers).reshape(-1, 2)
-    missing = np.isnan(points) | (points == -1).all(axis=1, keepdims=True)
-    visible = ~missing.any(axis=1)
-    halved = np.flatnonzero(~visible & ~missing.all(axis=1))
-    if len(halved):
-        raise Mistake(MALFORMED, f"the point '{layout.names[halved[0]]}' has only one coordinate")
+    first = len(_PLACE_HEADINGS[layout.place]) if layout.place else 0
+    place, coordinates = numbers[:first], np.array(numbers[first:]).reshape(-1, 2)
+    absent = (coordinates == -1).all(axis=1, keepdims=True)
+    points, visible = visible_points(np.where(absent, np.nan, coordinates).ravel().tolist(), layout.names)
+    box = _box(place) if layout.place == "box" else _square(place, points[visible])
     if not visible.any():
         return PointsTarget(np.zeros((0, *points.shape)), np.zeros((0, len(points)), bool))
-    return PointsTarget(np.where(missing, 0, points), visible, None if box is None else np.array(box))
+    return PointsTarget(points, visible, box)
 
 
-def _number(cell: str, decimal_sign: str) -> float:
-    try:
-        number = float(cell.replace(decimal_sign, ".").strip() or "nan")
-    except ValueError:
-        number = math.inf
-    if math.isinf(number):
-        raise Mistake(MALFORMED, f"'{cell}' is not a number")
-    return number
+def _box(place: list[float]) -> Floats | None:
+    if all(map(math.isnan, place)):
+        return None
+    if any(map(math.isnan, place)):
+        raise Mistake(MALFORMED, "the box has fewer than four numbers")
+    check_box(*place)
+    return np.array(place)
+
+
+def _square(place: list[float], points: Floats) -> Floats | None:
+    """The square about a centre; None where there is no centre, or the only point is where it is."""
+    centre, scale = np.array(place[:2]), place[2] if len(place) > 2 else math.nan
+    if np.isnan(centre).all():
+        return None
+    if np.isnan(centre).any():
+        raise Mistake(MALFORMED, "the centre has only one coordinate")
+    if scale <= 0:
+        raise Mistake(MALFORMED, f"the scale {scale:g} is no size")
+    half = abs(points - centre).max(initial=0) if math.isnan(scale) else scale * _SIDE_OF_SCALE_1 / 2
+    return np.array([*(centre - half), *(centre + half)]) if half else None

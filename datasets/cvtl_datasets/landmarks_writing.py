@@ -11,8 +11,9 @@ from pathlib import Path
 
 from cvtl.data import Dataset, PointsTarget, Sample
 from cvtl.errors import UsageError
-from cvtl_datasets.landmarks import BOX_HEADINGS, read_layout, table_reader
+from cvtl_datasets.landmarks import BOX_HEADINGS, read_layout
 from cvtl_datasets.points_file import save_points_file
+from cvtl_datasets.tables import table_reader
 from cvtl_datasets.writing import PictureWriter, write_pictures
 
 

@@ -80,6 +80,48 @@ def test_boxes_may_stand_before_the_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("headings", "place", "box"),
+    [
+        ("center_x,center_y", "10,20", [3, 13, 17, 27]),
+        ("Centre_X,Centre_Y", "10,20", [3, 13, 17, 27]),
+        ("center_x,center_y,scale", "10,20,0.5", [-40, -30, 60, 70]),
+        ("center_x,center_y,scale", "10,20,", [3, 13, 17, 27]),
+        ("center_x,center_y,scale", ",,2", None),
+        ("center_x,center_y", ",", None),
+    ],
+)
+def test_a_centre_stands_for_the_square_about_it(
+    tmp_path: Path, headings: str, place: str, box: list[float] | None
+) -> None:
+    text = f"image,{headings},a_x,a_y,b_x,b_y,c_x,c_y\n1.jpg,{place},8,21,10,13,,\n"
+    dataset = load(write(tmp_path / "a.csv", text))
+    assert (dataset.classes, dataset.problems) == (("a", "b", "c"), ())
+    boxes = points_of(dataset[0]).boxes
+    assert (None if boxes is None else boxes[0].tolist()) == box
+
+
+def test_a_centre_on_the_only_point_is_no_box(tmp_path: Path) -> None:
+    dataset = load(write(tmp_path / "a.csv", "image,center_x,center_y,a_x,a_y\n1.jpg,5,6,5,6\n"))
+    assert (points_of(dataset[0]).boxes, dataset.problems) == (None, ())
+
+
+@pytest.mark.parametrize("headings", ["center_x,center_y", "a_x,a_y,center_x,center_y"])
+def test_a_point_may_be_called_centre_where_no_others_follow(tmp_path: Path, headings: str) -> None:
+    numbers = ",".join("12345"[: headings.count(",") + 1])
+    dataset = load(write(tmp_path / "a.csv", f"image,{headings}\n1.jpg,{numbers}\n"))
+    assert dataset.classes[-1] == "center"
+
+
+@pytest.mark.parametrize(
+    ("place", "what"), [("5,,1", "the centre has only one coordinate"), ("5,6,0", "the scale 0 is no size")]
+)
+def test_a_mistake_in_a_centre_is_named(tmp_path: Path, place: str, what: str) -> None:
+    text = f"image,center_x,center_y,scale,a_x,a_y\n1.jpg,{place},5,6\n"
+    (problem,) = load(write(tmp_path / "a.csv", text)).problems
+    assert (problem.kind, problem.where, problem.what) == ("malformed annotation", "a.csv:2", what)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "\ufeffimage,x0,y0,x1,y1,x2,y2\r\n1.jpg,1.5,2,3,4,5,6\r\n",
