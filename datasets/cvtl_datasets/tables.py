@@ -68,7 +68,7 @@ def visible_points(numbers: Sequence[float], names: Sequence[str]) -> tuple[Floa
     """
     points = np.array(numbers, np.float64).reshape(-1, 2)
     missing = np.isnan(points)
-    visible: Bools = ~missing.any(axis=1)
+    visible = np.asarray(~missing.any(axis=1))
     halved = np.flatnonzero(~visible & ~missing.all(axis=1))
     if len(halved):
         raise Mistake(MALFORMED, f"the point '{names[halved[0]]}' has only one coordinate")
