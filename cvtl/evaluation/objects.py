@@ -17,6 +17,7 @@ from cvtl.evaluation.bootstrap import RatioScorer, divide, with_intervals
 from cvtl.evaluation.classes import confusion
 from cvtl.evaluation.evaluation import Evaluation, WatchedScorer
 from cvtl.evaluation.found import FoundObject, Predictions
+from cvtl.evaluation.presence import PresenceScorer, presence_curve
 from cvtl.evaluation.settings import EvalSettings
 from cvtl.progress import Progress
 from cvtl.reporting.sections import Curves, Gallery, Marks, Section, Table, Thumbnail
@@ -43,6 +44,7 @@ class _Answers:
         found: int64 (N,), label found; -1 for no object or none of the classes.
         found_boxes: float64 (N, 4), boxes found, of no extent where there is none.
         scores: float64 (N,), how sure the answer is of the object and its class.
+        certainty: float64 (N,), how sure it is of the object; 0 where there is no answer.
     """
 
     there: Bools
@@ -53,6 +55,25 @@ class _Answers:
     found: Ints
     found_boxes: Floats
     scores: Floats
+    certainty: Floats
+
+
+class ObjectScorer:
+    """The headline figures: ratios over pictures, and the average precision of the presence.
+
+    Args:
+        ratios: of class, place and presence.
+        presence: of the probability that there is an object.
+    """
+
+    def __init__(self, ratios: RatioScorer, presence: PresenceScorer) -> None:
+        self._parts = ratios, presence
+        self.names = (*ratios.names, *presence.names)
+        self.higher_is_better = (*ratios.higher_is_better, *presence.higher_is_better)
+
+    def __call__(self, weights: Floats) -> Floats:
+        """The figures, (D, F), for weights (D, N)."""
+        return np.column_stack([part(weights) for part in self._parts])
 
 
 def evaluate_objects(
@@ -61,7 +82,8 @@ def evaluate_objects(
     """Compare the object that was found in each picture with the largest one that is there.
 
     Figures: of the pictures with an object, the share with the right class, the mean IoU, and the share with the right
-    class and an IoU of 0.5 or more; of all pictures, the share where an object is rightly said to be there or not.
+    class and an IoU of 0.5 or more; of all pictures, the share where an object is rightly said to be there or not, and
+    the average precision of the probability that one is there, if pictures with and without one are among them.
 
     Args:
         predictions: a `FoundObject` or None for each sample.
@@ -81,11 +103,13 @@ def evaluate_objects(
         numerators=np.column_stack([right, ious, both, present]),
         denominators=np.column_stack([answers.there, answers.there, answers.there, everywhere]).astype(np.float64),
     )
-    scorer = WatchedScorer(ratios, progress or Progress())
+    presence = PresenceScorer(answers.there, answers.certainty)
+    scorer = WatchedScorer(ObjectScorer(ratios, presence), progress or Progress())
     sections: list[Section] = [
         _per_class(answers, right, ious, both, dataset.classes),
         *confusion(answers.truth[answers.there], answers.found[answers.there], dataset.classes),
         _overlaps(ious[answers.there]),
+        *presence_curve(presence),
         *_worst(answers, ious, both, dataset, settings.examples),
     ]
     return Evaluation(
@@ -133,6 +157,7 @@ def _answers(predictions: Predictions, dataset: Dataset) -> _Answers:
         found=np.full(count, -1),
         found_boxes=np.zeros((count, 4)),
         scores=np.zeros(count),
+        certainty=np.array([found.present if isinstance(found, FoundObject) else 0.0 for found in predictions.found]),
     )
     for i, (sample, found) in enumerate(zip(dataset, predictions.found, strict=True)):
         target = sample.target

@@ -18,7 +18,7 @@ from cvtl.evaluation.settings import EvalSettings
 from cvtl.reporting.sections import Curves, Gallery, Matrix
 
 CLASSES = ("cat", "dog")
-FIGURES = ("class accuracy", "mean IoU", "class right and IoU >= 0.5", "presence accuracy")
+FIGURES = ("class accuracy", "mean IoU", "class right and IoU >= 0.5", "presence accuracy", "presence AP")
 EMPTY = BoxesTarget(np.zeros((0, 4)), np.zeros(0, np.int64))
 
 
@@ -77,7 +77,18 @@ def plain(pairs: list[tuple[BoxesTarget, FoundObject | None]]) -> list[float]:
                 overlap += shared
                 right += found.label == truth.labels[best]
                 both += found.label == truth.labels[best] and shared >= 0.5
-    return [right / judged, overlap / judged, both / judged, present / len(pairs)]
+    return [right / judged, overlap / judged, both / judged, present / len(pairs), plain_average_precision(pairs)]
+
+
+def plain_average_precision(pairs: list[tuple[BoxesTarget, FoundObject | None]]) -> float:
+    certainties = [0.0 if found is None else found.present for _, found in pairs]
+    there = [not all(truth.crowd) for truth, _ in pairs]
+    area = recall = 0.0
+    for threshold in sorted(set(certainties), reverse=True):
+        shown = [yes for yes, certainty in zip(there, certainties, strict=True) if certainty >= threshold]
+        area += (sum(shown) / sum(there) - recall) * sum(shown) / len(shown)
+        recall = sum(shown) / sum(there)
+    return area
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -113,7 +124,40 @@ def test_weighted_figures_equal_those_of_repeated_pictures() -> None:
 def test_one_picture_is_judged_by_presence_class_and_place(
     truth: BoxesTarget, found: FoundObject | None, expected: tuple[float, ...]
 ) -> None:
-    assert tuple(figures(evaluated([(truth, found)])).values()) == pytest.approx(expected, nan_ok=True)
+    assert tuple(figures(evaluated([(truth, found)])).values()) == pytest.approx((*expected, math.nan), nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_average_precision_of_the_presence_is_scikit_learns(seed: int) -> None:
+    from sklearn.metrics import average_precision_score
+
+    random = np.random.default_rng(seed)
+    there, certainty = random.random(60) < 0.7, random.random(60).round(seed)
+    pairs = [
+        (target(0, 0, 9, 9) if yes else EMPTY, answer(0, 0, 9, 9, present=each))
+        for yes, each in zip(there, certainty, strict=True)
+    ]
+    expected = average_precision_score(there, certainty)
+    assert figures(evaluated([*pairs]))["presence AP"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("truth", [EMPTY, target(0, 0, 10, 10)])
+def test_pictures_of_one_kind_cannot_be_ranked(truth: BoxesTarget) -> None:
+    evaluation = evaluated([(truth, answer(0, 0, 10, 10, present=each)) for each in (0.2, 0.7)])
+    assert math.isnan(figures(evaluation)["presence AP"])
+    assert "Presence" not in [each.title for each in evaluation.sections]
+
+
+def test_the_curve_of_the_presence_has_a_point_for_each_probability() -> None:
+    pairs = [
+        (target(0, 0, 10, 10), answer(0, 0, 10, 10, present=0.9)),
+        (EMPTY, answer(0, 0, 10, 10, present=0.9)),
+        (target(0, 0, 10, 10), answer(0, 0, 10, 10, present=0.4)),
+        (EMPTY, None),
+    ]
+    ((recall, precision),) = section(evaluated([*pairs]), "Presence").lines.values()
+    assert recall.tolist() == [0.5, 1, 1]
+    assert precision.tolist() == pytest.approx([1 / 2, 2 / 3, 1 / 2])
 
 
 def test_without_pictures_there_is_nothing_to_measure() -> None:
