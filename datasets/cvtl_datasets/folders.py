@@ -45,7 +45,7 @@ _ANNOTATION_SUFFIXES = {".json", ".xml", ".csv", ".txt", ".yaml", ".yml"}
 _GLANCE = 1000
 
 
-class _Folder(NamedTuple):
+class SplitFolder(NamedTuple):
     """A folder, and the split it is or belongs to."""
 
     path: Path
@@ -95,15 +95,7 @@ def load(path: Path) -> Dataset:
         >>> dataset[2].name, dataset[2].target, dataset[2].split
         ('val/dog/3.jpg', ClassTarget(label=1), 'val')
     """
-    if not path.is_dir():
-        raise DataError(f"'{path}' is not a folder", hint="Give the folder that holds one folder per class")
-    holders, strays = _layout(path)
-    if strays:
-        raise DataError(
-            f"'{path}' has the folder '{strays[0].name}' with pictures in it beside its splits",
-            hint="Move it into a split if it is a class, or away",
-        )
-    pictures = {folder: _pictures(folder.path) for folder in _class_folders(holders)}
+    pictures = pictures_by_folder(path)
     label_of = {name: label for label, name in enumerate(_classes(path, pictures))}
     samples = [
         Sample.of_file(
@@ -115,7 +107,24 @@ def load(path: Path) -> Dataset:
     return Dataset(sorted(samples, key=lambda sample: sample.name), tuple(label_of), format_.name, str(path))
 
 
-def _classes(path: Path, pictures: Mapping[_Folder, Sequence[str]]) -> list[str]:
+def pictures_by_folder(path: Path) -> dict[SplitFolder, list[str]]:
+    """The paths of the pictures in each class folder, in no particular order.
+
+    Raises:
+        DataError: `path` is no folder or cannot be listed, or has folders of pictures beside the splits.
+    """
+    if not path.is_dir():
+        raise DataError(f"'{path}' is not a folder", hint="Give the folder that holds one folder per class")
+    holders, strays = _layout(path)
+    if strays:
+        raise DataError(
+            f"'{path}' has the folder '{strays[0].name}' with pictures in it beside its splits",
+            hint="Move it into a split if it is a class, or away",
+        )
+    return {folder: _pictures(folder.path) for folder in _class_folders(holders)}
+
+
+def _classes(path: Path, pictures: Mapping[SplitFolder, Sequence[str]]) -> list[str]:
     """The sorted class names, the same for every split."""
     learnt = {folder for folder in pictures if folder.split in (None, "train")} or pictures.keys()
     classes = {folder.path.name for folder in learnt}
@@ -134,23 +143,25 @@ def _classes(path: Path, pictures: Mapping[_Folder, Sequence[str]]) -> list[str]
     return sorted(classes)
 
 
-def _layout(path: Path) -> tuple[list[_Folder], list[Path]]:
+def _layout(path: Path) -> tuple[list[SplitFolder], list[Path]]:
     """The folders that hold class folders, and the folders of pictures that do not belong beside them.
 
     A folder called train is a class where its pictures lie directly in it and the folder beside it is no split.
     """
     shown = [folder for folder in _subfolders(path) if _shows_pictures(folder)]
     splits = [
-        _Folder(folder, SPLIT_FOLDERS[folder.name.lower()]) for folder in shown if folder.name.lower() in SPLIT_FOLDERS
+        SplitFolder(folder, SPLIT_FOLDERS[folder.name.lower()])
+        for folder in shown
+        if folder.name.lower() in SPLIT_FOLDERS
     ]
     others = [folder for folder in shown if folder.name.lower() not in SPLIT_FOLDERS]
     if not splits or (others and len(splits) == 1 and any(map(_is_picture, _entries(splits[0].path)))):
-        return [_Folder(path, None)], []
+        return [SplitFolder(path, None)], []
     return splits, others
 
 
-def _class_folders(holders: Iterable[_Folder]) -> list[_Folder]:
-    return [_Folder(child, holder.split) for holder in holders for child in _subfolders(holder.path)]
+def _class_folders(holders: Iterable[SplitFolder]) -> list[SplitFolder]:
+    return [SplitFolder(child, holder.split) for holder in holders for child in _subfolders(holder.path)]
 
 
 def _subfolders(folder: Path) -> list[Path]:
