@@ -72,9 +72,43 @@ def digit_scenes(
         >>> scene.name, scene.read().shape, scene.target.boxes.shape
         ('train-0-000002', (240, 320, 3), (4, 4))
     """
-    if not 0 < sides[0] <= min(*size_hw, sides[1]):
-        raise UsageError(f"boxes of {sides[0]} to {sides[1]} pixels do not fit pictures of {size_hw[0]}x{size_hw[1]}")
+    _check_sides(size_hw, sides)
     return Dataset(_Scenes(count, seed, size_hw, digits, sides), CLASSES, "digit scenes")
+
+
+def localization_scenes(
+    count: int,
+    *,
+    seed: int,
+    empty: float = 0.2,
+    size_hw: tuple[int, int] = (240, 320),
+    digits: Digits = "train",
+    sides: tuple[int, int] = (48, 160),
+) -> Dataset:
+    """Scenes like those of `digit_scenes`, each with one digit or none.
+
+    Args:
+        count: number of scenes.
+        seed: not negative. Scene `i` is the same for every `count`.
+        empty: share of the scenes without a digit, in [0, 1]: photographs with nothing on them.
+        size_hw: height and width of the pictures.
+        digits: which digits and which halves of the photographs are used, as for `digit_scenes`.
+        sides: the smallest and the largest side of a box in pixels; sizes in between are equally likely by ratio.
+
+    Returns:
+        A data set of classes "0" to "9" with a `BoxesTarget` of no or one box for every scene.
+
+    Raises:
+        UsageError: a box of the smallest side would not fit the picture, or `empty` is no share.
+
+    Example:
+        >>> [len(scene.target.boxes) for scene in localization_scenes(8, seed=1)]
+        [1, 1, 1, 1, 1, 1, 0, 0]
+    """
+    if not 0 <= empty <= 1:
+        raise UsageError(f"the share of empty scenes is in [0, 1], not {empty}")
+    _check_sides(size_hw, sides)
+    return Dataset(_Scenes(count, seed, size_hw, digits, sides, 1, empty), CLASSES, "localization scenes")
 
 
 def sample_scene() -> UInt8Image:
@@ -86,6 +120,11 @@ def sample_scene() -> UInt8Image:
     scenes = _Scenes(1, _SAMPLE_SEED, (480, 640), "test", (48, 120))
     china, _ = _photographs()
     return _paint(scenes, 0, _fill(china, (480, 640)), _layout(scenes, 0))
+
+
+def _check_sides(size_hw: tuple[int, int], sides: tuple[int, int]) -> None:
+    if not 0 < sides[0] <= min(*size_hw, sides[1]):
+        raise UsageError(f"boxes of {sides[0]} to {sides[1]} pixels do not fit pictures of {size_hw[0]}x{size_hw[1]}")
 
 
 @dataclass(frozen=True)
@@ -118,6 +157,8 @@ class _Scenes(Sequence[Sample]):
     size_hw: tuple[int, int]
     digits: Digits
     sides: tuple[int, int]
+    most: int = MAX_DIGITS
+    empty: float = 0.0
 
     def __len__(self) -> int:
         return self.length
@@ -136,19 +177,21 @@ class _Scenes(Sequence[Sample]):
             split=self.digits,
         )
 
-    def random(self, index: int, purpose: Literal["layout", "background", "noise"]) -> np.random.Generator:
+    def random(self, index: int, purpose: Literal["emptiness", "layout", "background", "noise"]) -> np.random.Generator:
         """A stream of its own for everything random in a scene, so that one does not shift the other."""
         key = (self.seed, index, *self.digits.encode(), *purpose.encode())
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 
 def _layout(scenes: _Scenes, index: int) -> tuple[_Glyph, ...]:
-    """Draw one to six digits without overlap: fewer than drawn where the picture is full. Looks at no pixels."""
+    """Draw digits without overlap: fewer than drawn where the picture is full. Looks at no pixels."""
+    if scenes.empty and scenes.random(index, "emptiness").random() < scenes.empty:
+        return ()
     random = scenes.random(index, "layout")
     height, width = scenes.size_hw
     smallest, largest = scenes.sides
     images = range(_FIRST_TEST_DIGIT) if scenes.digits == "train" else range(_FIRST_TEST_DIGIT, len(_handwriting()[1]))
-    wanted = random.integers(1, MAX_DIGITS + 1)
+    wanted = random.integers(1, scenes.most + 1)
     glyphs: list[_Glyph] = []
     for _ in range(_PLACING_TRIES):
         side = round(smallest * (min(largest, height, width) / smallest) ** random.random())

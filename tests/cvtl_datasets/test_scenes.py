@@ -12,7 +12,7 @@ import pytest
 from cvtl.data import BoxesTarget, Sample, UInt8Image
 from cvtl.errors import UsageError
 from cvtl_datasets import scenes
-from cvtl_datasets.scenes import Digits, digit_scenes, sample_scene
+from cvtl_datasets.scenes import Digits, digit_scenes, localization_scenes, sample_scene
 
 SPLITS: tuple[Digits, ...] = ("train", "test")
 
@@ -195,3 +195,39 @@ def test_the_sample_scene_is_the_one_that_was_chosen() -> None:
     np.testing.assert_array_equal(picture, sample_scene())
     chosen = scenes._layout(scenes._Scenes(1, scenes._SAMPLE_SEED, (480, 640), "test", (48, 120)), 0)
     assert sorted(scenes._handwriting()[1][glyph.image] for glyph in chosen) == [0, 1, 3, 4, 6, 9]
+
+
+@pytest.mark.parametrize("digits", SPLITS)
+def test_localization_scenes_have_one_digit_or_none(digits: Digits) -> None:
+    targets = [target_of(sample) for sample in localization_scenes(500, seed=0, digits=digits)]
+    counts = np.bincount([len(target.boxes) for target in targets])
+    assert counts.sum() == 500
+    assert len(counts) == 2
+    assert 0.14 < counts[0] / 500 < 0.26
+    boxes = np.concatenate([target.boxes for target in targets])
+    sides = boxes[:, 2] - boxes[:, 0]
+    assert (sides.min() >= 48, sides.max() <= 160) == (True, True)
+    assert min(np.bincount(np.concatenate([target.labels for target in targets]), minlength=10)) > 20
+
+
+@pytest.mark.parametrize(("empty", "expected"), [(0.0, {1}), (1.0, {0})])
+def test_the_share_of_empty_scenes_can_be_all_or_none(empty: float, expected: set[int]) -> None:
+    scenes = localization_scenes(50, seed=0, empty=empty)
+    assert {len(target_of(sample).boxes) for sample in scenes} == expected
+
+
+def test_an_empty_scene_is_a_photograph_with_nothing_on_it() -> None:
+    sample = localization_scenes(1, seed=0, empty=1.0)[0]
+    np.testing.assert_array_equal(sample.read(), without_digits("train", 0))
+
+
+def test_the_digits_of_scenes_do_not_change_with_the_share_of_empty_ones() -> None:
+    full, some = (localization_scenes(30, seed=0, empty=empty) for empty in (0.0, 0.5))
+    pairs = [(target_of(a), target_of(b)) for a, b in zip(full, some, strict=True)]
+    assert all(a.boxes.tolist() == b.boxes.tolist() for a, b in pairs if len(b.boxes))
+
+
+@pytest.mark.parametrize("empty", [-0.1, 1.1])
+def test_a_share_that_is_none_is_refused(empty: float) -> None:
+    with pytest.raises(UsageError, match=r"in \[0, 1\]"):
+        localization_scenes(1, seed=0, empty=empty)
