@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -24,6 +25,8 @@ class Value:
         >>> sizes = Value("sizes", tuple[int, ...])
         >>> sizes("3,5"), sizes("[3, 5]"), sizes([3, 5])
         ([3, 5], [3, 5], [3, 5])
+        >>> Value("pairs", tuple[tuple[int, int], ...])("[[0, 1], [4, 5]]")
+        [[0, 1], [4, 5]]
         >>> Value("epochs", int | None)("many")
         Traceback (most recent call last):
         cvtl.errors.UsageError: --epochs must be a valid integer, not 'many'.
@@ -38,7 +41,8 @@ class Value:
         self._adapter: TypeAdapter[Any] = TypeAdapter(checked)
         self._optional = inner is not annotation
         self.is_flag = inner is bool
-        self.is_list = get_origin(inner) in (list, tuple)
+        self.is_list = _is_list(inner)
+        self._holds_lists = self.is_list and _is_list(get_args(inner)[0])
         self.metavar = _metavar(inner)
 
     def __call__(self, given: Any) -> Any:
@@ -50,6 +54,8 @@ class Value:
         if isinstance(given, str):
             if self._optional and given == "null":
                 given = None
+            elif self._holds_lists:
+                given = self._read_json(given)
             elif self.is_list:
                 # Patterns of file names have brackets of their own.
                 inside = given if self.metavar.startswith("TEXT") else given.removeprefix("[").removesuffix("]")
@@ -65,6 +71,13 @@ class Value:
                 message = f"{option}: {message}"
             raise UsageError(message) from None
 
+    def _read_json(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            option = f"--{self._option.replace('_', '-')}"
+            raise UsageError(f"{option} must be {self.metavar}, not '{text}'") from None
+
     def plain(self, value: Any) -> Any:
         """A value as YAML and JSON write it."""
         return self._adapter.dump_python(value, mode="json")
@@ -77,9 +90,14 @@ def _without_none(kind: Any) -> Any:
     return kind
 
 
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) in (list, tuple)
+
+
 def _metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "{" + ",".join(map(str, get_args(kind))) + "}"
-    if get_origin(kind) in (list, tuple):
-        return f"{_metavar(get_args(kind)[0])},..."
+    if _is_list(kind):
+        inner = get_args(kind)[0]
+        return f"[[{_metavar(inner)}],...]" if _is_list(inner) else f"{_metavar(inner)},..."
     return _METAVARS.get(kind, "VALUE")
