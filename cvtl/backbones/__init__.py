@@ -2,6 +2,6 @@
 
 from cvtl.backbones.backbone import EVERYTHING, Backbone, Stage
 from cvtl.backbones.families import BackboneInfo, list_backbones
-from cvtl.backbones.loading import load
+from cvtl.backbones.loading import NO_WEIGHTS, chosen_weights, load
 
-__all__ = ["EVERYTHING", "Backbone", "BackboneInfo", "Stage", "list_backbones", "load"]
+__all__ = ["EVERYTHING", "NO_WEIGHTS", "Backbone", "BackboneInfo", "Stage", "chosen_weights", "list_backbones", "load"]

@@ -23,6 +23,7 @@ from cvtl.errors import UsageError
 from cvtl.preprocessing import InputSpec
 
 IMAGENET = "imagenet"
+NO_WEIGHTS = "none"
 # Common multiple of the strides of all networks: widening the input by it widens a map by exactly this over the stride.
 _EXTRA_WIDTH = 1344
 _TF_NORMALISED = ("googlenet", "inception_v3")
@@ -75,6 +76,30 @@ def load(
         _read_weights(name, whole, groups, state, source)
     body = nn.Sequential(OrderedDict((stage.name, _sequential(parts)) for stage, parts in groups.items()))
     return Backbone(name, tuple(groups), _input(network), body).eval()
+
+
+def chosen_weights(named: str | None, backbone: str) -> str | Path | None:
+    """What a plugin's option `weights` means, as `load` takes it.
+
+    Args:
+        named: `"imagenet"`, a path, or `"none"` for random ones.
+        backbone: its name, for the message.
+
+    Raises:
+        UsageError: nothing is said: nothing is downloaded that nobody has asked for, nor is chance taken for knowledge.
+
+    Example:
+        >>> chosen_weights("none", "lenet5") is None, chosen_weights("imagenet", "lenet5")
+        (True, 'imagenet')
+    """
+    if named is None:
+        raise UsageError(
+            f"nothing says where the weights of the backbone '{backbone}' come from",
+            hint="Add --weights imagenet (published ones, downloaded once), --weights FILE, or --weights none",
+        )
+    if named == NO_WEIGHTS:
+        return None
+    return named if named == IMAGENET else Path(named)
 
 
 def _build(network: Network, *, random: bool) -> nn.Module:
