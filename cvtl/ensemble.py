@@ -11,14 +11,13 @@ from pydantic import BaseModel, SerializeAsAny
 from torch import Tensor, nn
 
 from cvtl import weights
-from cvtl.errors import UsageError
-from cvtl.model import Model
+from cvtl.model import ComposedModel, Model
 from cvtl.options import Options
 from cvtl.progress import Progress
 from cvtl.results import Classification, Result
 
 if TYPE_CHECKING:
-    from cvtl.data import Dataset, Sample
+    from cvtl.data import Sample
 
 
 class EnsembleOptions(Options):
@@ -27,7 +26,7 @@ class EnsembleOptions(Options):
     members: tuple[SerializeAsAny[BaseModel], ...]
 
 
-class Ensemble(Model):
+class Ensemble(ComposedModel):
     """Classifiers whose probabilities are averaged, class by class (Krizhevsky et al. 2012, section 6: five networks).
 
     Each member brings pictures to its own input. Plugin, order of the classes, and how many of them rows name are
@@ -46,19 +45,6 @@ class Ensemble(Model):
         self.plugin = first.plugin  # type: ignore[misc]
         self.members = nn.ModuleList(members)
         self._orders = [_order(member.classes, first.classes) for member in members]
-
-    @classmethod
-    def initialize(cls, options: BaseModel, classes: Sequence[str]) -> Self:
-        """There is none for training."""
-        raise _untrainable()
-
-    def loss(self, images: Tensor, targets: Sequence[Any]) -> dict[str, Tensor]:
-        """There is none."""
-        raise _untrainable()
-
-    def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Any]]:
-        """There are none."""
-        raise _untrainable()
 
     def predict(self, images: Sequence[Tensor]) -> list[Result]:
         """The mean of the members' probabilities for each picture."""
@@ -150,7 +136,3 @@ def _order(classes: Sequence[str], wanted: Sequence[str]) -> Tensor:
     """Where among `classes` each of the wanted ones is."""
     place = {name: index for index, name in enumerate(classes)}
     return torch.tensor([place[name] for name in wanted])
-
-
-def _untrainable() -> UsageError:
-    return UsageError("an ensemble cannot be trained", hint="Train its members, and name them all for prediction")

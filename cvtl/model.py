@@ -72,6 +72,21 @@ class Model(nn.Module, ABC):
             images: uint8 RGB (3, H, W) each, of any sizes, on the model's device.
         """
 
+    def predict_in_boxes(self, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> list[Result]:
+        """One result for each picture that says something of each of some objects in it: points, say.
+
+        Args:
+            images: as for `predict`.
+            boxes: float (N_i, 4) for each picture, xyxy in its pixels, of the objects in it; there may be none.
+
+        Raises:
+            UsageError: the plugin looks at pictures as a whole only.
+        """
+        raise UsageError(
+            f"weights of the plugin '{self.plugin}' look at pictures as a whole, not at objects in boxes",
+            hint="Leave the detector out",
+        )
+
     @abstractmethod
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Any]]:
         """What one epoch trains on: a map-style sequence that worker processes index into.
@@ -137,7 +152,8 @@ class Model(nn.Module, ABC):
 
         Returns:
             One result for each sample, in order, equal to what `predict` gives to rounding; an exception stands where
-            a picture could not be read. None if `predict` is the way.
+            a picture could not be read. A model that looks into boxes may take those that the samples have, and says
+            so by a `CvtlWarning`. None if `predict` is the way.
         """
         return None
 
@@ -170,3 +186,26 @@ class Model(nn.Module, ABC):
 
         self.options = change_predict_options(self.options, changes)
         return self
+
+
+class ComposedModel(Model):
+    """A model that is made of trained ones: it predicts and does not learn."""
+
+    @classmethod
+    def initialize(cls, options: BaseModel, classes: Sequence[str]) -> Self:
+        """There is none for training."""
+        raise _untrainable()
+
+    def loss(self, images: Tensor, targets: Sequence[Any]) -> dict[str, Tensor]:
+        """There is none."""
+        raise _untrainable()
+
+    def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Any]]:
+        """There are none."""
+        raise _untrainable()
+
+
+def _untrainable() -> UsageError:
+    return UsageError(
+        "a model that is made of others cannot be trained", hint="Train its parts, and name them all for prediction"
+    )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cvtl import ensemble
 from cvtl import weights as weights_file
 from cvtl.background import Behind, ahead
+from cvtl.cascade import with_detector
 from cvtl.devices import Predictor, Upload, Uploader, choose_device
 from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresError, UsageError
 from cvtl.explanation import Explainer
@@ -28,7 +29,7 @@ from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Picture, Row
 from cvtl.run_folder import RunFolder
-from cvtl.run_settings import ExplainSettings, RunSettings
+from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings
 from cvtl.sources import Item, open_sources
 from cvtl.writers import Outcome, Writer
 
@@ -92,6 +93,7 @@ def run(
     settings: RunSettings | None = None,
     predict: Mapping[str, Any] | None = None,
     explain: ExplainSettings | None = None,
+    detector: DetectorSettings | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -106,6 +108,7 @@ def run(
         settings: how to run.
         predict: changes to the plugin's prediction options.
         explain: have weights that classify show where the evidence lies, too.
+        detector: have weights that detect find the objects that the others look at.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -120,6 +123,7 @@ def run(
     if settings.save_heatmaps:
         predict = {**(predict or {}), "heatmaps": True}
         _require_heatmaps(model)
+    model = with_detector(model, detector or DetectorSettings(), device=device)
     model.with_predict_options(**(predict or {}))
     identity = {
         "task": weights_file.read_header(paths[0]).task,
@@ -129,6 +133,7 @@ def run(
         "device": device.type,
         **settings.identity(),
         **({} if explain is None else {"explain": explain.model_dump(mode="json")}),
+        **_detector_identity(detector),
     }
     about = {
         "command": command,
@@ -285,6 +290,14 @@ def _require_heatmaps(model: Model) -> None:
     predict = getattr(model.options, "predict", None)
     if not hasattr(predict, "heatmaps"):
         raise OptionsError(f"--save-heatmaps: weights of the plugin '{model.plugin}' give no heat maps")
+
+
+def _detector_identity(settings: DetectorSettings | None) -> dict[str, Any]:
+    """What of a detector rows depend on: its weights by what is in them, not by where they lie."""
+    if settings is None or settings.detector is None:
+        return {}
+    chosen = settings.model_dump(mode="json", exclude={"detector"})
+    return {"detector": {"weights": weights_file.digest(settings.detector), **chosen}}
 
 
 def _timed(blocks: Iterator[Block], profile: Profile, stage: Any) -> Iterator[Block]:

@@ -186,6 +186,7 @@ class Landmarks:
         names: the K names of the points.
         boxes: float (N, 4), xyxy, where the instances came from boxes; None where the picture is the instance (N = 1).
         edges: pairs of point indices to join in drawings.
+        threshold: points that are less probable are not drawn, nor edges to them.
     """
 
     points: Tensor
@@ -193,6 +194,7 @@ class Landmarks:
     names: tuple[str, ...]
     boxes: Tensor | None = None
     edges: tuple[tuple[int, int], ...] = ()
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         count = len(self.points)
@@ -219,14 +221,18 @@ class Landmarks:
         """The same as `supervision.KeyPoints`."""
         import supervision
 
-        return supervision.KeyPoints(xy=self.points.numpy(), keypoint_confidence=self.visible.numpy())
+        sure = self.visible.numpy() >= self.threshold
+        return supervision.KeyPoints(xy=self.points.numpy(), keypoint_confidence=self.visible.numpy(), visible=sure)
 
     def draw(self, image: UInt8Image) -> UInt8Image:
-        """Draw the points, and the edges between them, into a copy of the picture (H, W, 3) RGB."""
+        """Draw the points, the edges between them and the boxes into a copy of the picture (H, W, 3) RGB."""
         import supervision
 
         points = self.to_supervision()
         scene = _to_bgr(image)
+        if self.boxes is not None and len(self.boxes):
+            found = supervision.Detections(xyxy=self.boxes.numpy(), class_id=np.zeros(len(self.boxes), int))
+            scene = supervision.BoxAnnotator(thickness=_line(image)).annotate(scene, found)
         if self.edges:
             one_based = [(a + 1, b + 1) for a, b in self.edges]
             scene = supervision.EdgeAnnotator(edges=one_based, thickness=_line(image)).annotate(scene, points)

@@ -42,6 +42,18 @@ class RunSettings(Options):
         )
 
 
+class DetectorSettings(Options):
+    """Where a picture shows several objects: what finds them."""
+
+    detector: str | None = Field(
+        None, description="weights that detect: each object they find is looked at by itself; if unset, the picture is"
+    )
+    detector_threshold: float | None = Field(
+        None, ge=0, le=1, description="least score of an object; as the detector's weights have it if unset"
+    )
+    detector_classes: tuple[str, ...] = Field((), description="look only at objects of these classes")
+
+
 class ExplainSettings(Options):
     """What of an answer to explain, and how to show it."""
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,9 +21,13 @@ from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.reporting.sections import Gallery, Section, Table
 from cvtl.run_folder import ROWS_NAME, make_result_folder, next_free_folder
+from cvtl.run_settings import DetectorSettings
 from cvtl.tasks import TaskName
 from cvtl.terminal import print_json, printable, terminal
 from cvtl.weights import digest, installed_versions, read_header
+
+if TYPE_CHECKING:
+    from cvtl.model import Model
 
 RUNS_FOLDER = Path("cvtl-runs")
 EVALUATION_NAME = "evaluation.json"
@@ -142,6 +146,7 @@ def _parser() -> VerbParser:
     parser.add_flag("quiet", help="print nothing but errors")
     parser.add_flag("json", help="print what was measured as JSON, and nothing else")
     parser.add_fields(EvalSettings, "how to evaluate")
+    parser.add_fields(DetectorSettings, "landmarks: pictures with several objects")
     return parser
 
 
@@ -230,14 +235,28 @@ def _predictions(
     if not contender.is_weights:
         return read_predictions(contender.path, dataset, task)
     predictions = predict(
-        contender.path,
+        _model(contender.path, options),
         dataset,
+        name=str(contender.path),
         device=options["device"],
         batch_size=options["batch_size"],
         progress=choose_progress(len(dataset), quiet=_is_quiet(options)),
     )
     write_rows(predictions, dataset, out / contender.rows_name)
     return predictions
+
+
+def _model(path: Path, options: Mapping[str, Any]) -> Model | Path:
+    """The weights, or what they are together with the detector that finds the objects for them."""
+    detector = make_options(DetectorSettings, values_of(DetectorSettings, options))
+    if detector == DetectorSettings():
+        return path
+    from cvtl.cascade import with_detector
+    from cvtl.devices import choose_device
+    from cvtl.weights import load
+
+    device = choose_device(options["device"])
+    return with_detector(load(path, device=device), detector, device=device)
 
 
 def _evaluate(

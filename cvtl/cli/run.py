@@ -20,7 +20,7 @@ from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.registry import Demo, plugins
 from cvtl.run_folder import next_free_folder
-from cvtl.run_settings import RunSettings
+from cvtl.run_settings import DetectorSettings, RunSettings
 from cvtl.tasks import TASKS, get_task
 from cvtl.weights import Header, plugin_options, read_headers
 
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 RUNS_FOLDER = Path("cvtl-runs")
 BUILTIN = "builtin"
+_EACH = "points of each object that is found"
 _SUFFIX = ".safetensors"
 _MOST_CLASSES = 20
+# Tasks whose results may be of several objects in boxes.
+_IN_BOXES = ("landmarks",)
 _TOGETHER = "several weights, their probabilities averaged"
 
 
@@ -97,6 +100,10 @@ def _parser(task: str) -> VerbParser:
             (f"cvtl run {task} --weights w.safetensors photos/", "a folder, with everything in it"),
             (f"cvtl run {task} --weights w.safetensors photos/ --out o --save-images", "draw the results, too"),
             (f"cvtl run {task} --weights w.safetensors photos/ --out o --resume", "go on after a kill"),
+            *(
+                [("cvtl run landmarks --weights w.safetensors --detector d.safetensors photos/", _EACH)]
+                * (task in _IN_BOXES)
+            ),
             *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
             (f"find . -name '*.jpg' | cvtl run {task} --weights w.safetensors -", "a list on standard input"),
             (f"cvtl run {task} --weights w.safetensors photos/ --print-config > r.yaml", "for --config r.yaml"),
@@ -122,6 +129,8 @@ def _parser(task: str) -> VerbParser:
     parser.add_flag("json", help="print the summary as JSON, and nothing else")
     parser.add_flag("profile", help="print where the time went and what bounds the run")
     parser.add_fields(RunSettings, "how to run")
+    if task in _IN_BOXES:
+        parser.add_fields(DetectorSettings, "pictures with several objects")
     return parser
 
 
@@ -224,6 +233,7 @@ def _run(task: str, weights: list[Path], out: Path, options: dict[str, Any]) -> 
         task=task,
         settings=settings,
         predict=options.get("predict"),
+        detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),
         command=shlex.join(["cvtl", *sys.argv[1:]]),

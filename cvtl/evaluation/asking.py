@@ -28,6 +28,7 @@ class AskedModel:
         model: a model, or a weights file. Its classes are matched with the data set's by name, its points by order.
         dataset: samples with targets of the model's task.
         device: where to compute.
+        name: what to call the model in messages; the weights file's or the plugin's if not given.
 
     Raises:
         DataError: the data set's targets are of another task, or it has no class in common with the model.
@@ -35,9 +36,11 @@ class AskedModel:
         UsageError: there is no such device, or the model's task has no figures.
     """
 
-    def __init__(self, model: Model | str | Path, dataset: Dataset, device: str = "auto") -> None:
+    def __init__(
+        self, model: Model | str | Path, dataset: Dataset, device: str = "auto", name: str | None = None
+    ) -> None:
         where = choose_device(device)
-        self.name = str(model) if isinstance(model, (str, Path)) else model.plugin
+        self.name = name or (str(model) if isinstance(model, (str, Path)) else model.plugin)
         self.model = weights.load(model, device=where) if isinstance(model, (str, Path)) else model.to(where)
         self.task = registry.plugins().get(self.model.plugin).task
         self.dataset = dataset

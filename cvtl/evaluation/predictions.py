@@ -94,6 +94,7 @@ def predict(
     device: str = "auto",
     batch_size: int = 8,
     progress: Progress | None = None,
+    name: str | None = None,
 ) -> Predictions:
     """Run a model over a data set's pictures.
 
@@ -103,6 +104,7 @@ def predict(
         device: where to compute.
         batch_size: pictures that are predicted together.
         progress: is told how it gets on.
+        name: what to call the model in messages; the weights file's or the plugin's if not given.
 
     Returns:
         One answer for each sample; None, with a note, where the picture could not be read or the model failed.
@@ -114,7 +116,7 @@ def predict(
     """
     from cvtl.evaluation.asking import AskedModel
 
-    asked, progress = AskedModel(model, dataset, device), progress or Progress()
+    asked, progress = AskedModel(model, dataset, device, name), progress or Progress()
     progress.start(0)
     try:
         answers = _predict_samples(asked, batch_size, progress) or _predict_pictures(asked, batch_size, progress)

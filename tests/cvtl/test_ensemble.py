@@ -122,9 +122,9 @@ def test_every_file_has_to_be_there(save_weights: SaveWeights) -> None:
 
 def test_it_cannot_be_trained(save_weights: SaveWeights) -> None:
     model = ensemble.load([save_weights("a.safetensors", *CLASSES)] * 2)
-    with pytest.raises(UsageError, match="an ensemble cannot be trained"):
+    with pytest.raises(UsageError, match="made of others cannot be trained"):
         model.loss(torch.zeros(1, 3, 8, 8), [])
-    with pytest.raises(UsageError, match="an ensemble cannot be trained"):
+    with pytest.raises(UsageError, match="made of others cannot be trained"):
         type(model).initialize(model.options, CLASSES)
 
 
