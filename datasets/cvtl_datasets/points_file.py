@@ -60,8 +60,15 @@ def with_points_file(dataset: Dataset, path: Path) -> Dataset:
         (('left', 'right', 'tip'), ((0, 1),), ())
     """
     file = find_points_file(path)
-    if file is None:
-        return dataset
+    return dataset if file is None else apply_points_file(dataset, file)
+
+
+def apply_points_file(dataset: Dataset, file: Path) -> Dataset:
+    """The data set with what a file in the form of `points.yaml` says of its points, wherever that file lies.
+
+    Raises:
+        DataError: the file cannot be read, is no YAML, or does not fit the data; the message names file and key.
+    """
     content = read_yaml(file)
     if not isinstance(content, dict) or not content:
         raise DataError(f"'{file}' says nothing of points", hint=f"Its keys are {', '.join(_KEYS)}")
