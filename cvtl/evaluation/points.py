@@ -27,8 +27,9 @@ from cvtl.evaluation.evaluation import Evaluation, WatchedScorer
 from cvtl.evaluation.found import FoundPoints, Predictions
 from cvtl.evaluation.objects import iou
 from cvtl.evaluation.settings import EvalSettings
+from cvtl.mean_shape import mean_shape
 from cvtl.progress import Progress
-from cvtl.reporting.sections import Bars, Curves, Gallery, Marks, Section, Table, Thumbnail
+from cvtl.reporting.sections import Bars, Curves, Gallery, Marks, Section, Shape, Table, Thumbnail
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -94,7 +95,7 @@ def evaluate_points(
         UsageError: the data do not have the length that errors are to be divided by.
     """
     targets = [sample.target for sample in dataset if isinstance(sample.target, PointsTarget)]
-    eyes = settings.eyes or _eyes(dataset.classes)
+    eyes = settings.eyes or dataset.eyes or _eyes(dataset.classes)
     norm = settings.norm or ("inter-ocular" if settings.eyes else _choose_norm(targets, eyes))
     _check_norm(norm, eyes, targets, dataset)
     everything = [
@@ -108,7 +109,7 @@ def evaluate_points(
     scorer = WatchedScorer(_scorer(errors, pictures, len(dataset), norm), progress or Progress())
     notes = _notes(len(everything) - len(instances), instances, norm)
     sections: list[Section] = [
-        *_per_point(errors, instances, dataset.classes),
+        *_per_point(errors, instances, dataset),
         *_curves(errors),
         *_worst(errors, instances, dataset, settings.examples),
     ]
@@ -255,7 +256,8 @@ def _instance_errors(errors: Floats) -> Floats:
     return divide(np.where(judged, errors, 0).sum(axis=1), judged.sum(axis=1).astype(np.float64))
 
 
-def _per_point(errors: Floats, instances: Sequence[_Instance], names: Sequence[str]) -> list[Section]:
+def _per_point(errors: Floats, instances: Sequence[_Instance], dataset: Dataset) -> list[Section]:
+    names = dataset.classes
     answered = np.isfinite(errors)
     lengths = np.array([each.norm for each in instances])[:, None]
     counts = answered.sum(axis=0).astype(np.float64)
@@ -270,7 +272,23 @@ def _per_point(errors: Floats, instances: Sequence[_Instance], names: Sequence[s
         note="error: mean normalised distance, of the instances that something was found for.",
     )
     bars = Bars(title="Error of each point", label="error", values=dict(zip(names, mean.tolist(), strict=True)))
-    return [table, bars]
+    shape = Shape(
+        title="Error on the mean shape",
+        label="error",
+        names=names,
+        points=_mean_true_shape(instances, len(names)),
+        values=mean,
+        edges=dataset.edges,
+        note="Each point lies where it does on average; the radius of its circle is its mean error, to scale.",
+    )
+    return [shape, table, bars]
+
+
+def _mean_true_shape(instances: Sequence[_Instance], count: int) -> Floats:
+    """The mean of the true shapes (K, 2), in units of the length that errors are divided by."""
+    points = [each.points / each.norm for each in instances]
+    judged = [each.judged for each in instances]
+    return mean_shape(np.array(points).reshape(-1, count, 2), np.array(judged, bool).reshape(-1, count))
 
 
 def _curves(errors: Floats) -> list[Section]:

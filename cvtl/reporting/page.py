@@ -17,6 +17,7 @@ from cvtl.files import open_atomically
 from cvtl.progress import Progress
 from cvtl.reporting.plots import LINE_COLOURS, curves_svg
 from cvtl.reporting.sections import Bars, Figure, Gallery, Matrix, Role, Section, Thumbnail
+from cvtl.reporting.shape_layout import WIDTH, lay_out
 from cvtl.reporting.thumbnails import ROLE_COLOURS, data_uri, thumbnail
 from cvtl.reporting.values import NOTHING, count, is_number_column, is_right, kind_of, most_confused, show
 from cvtl.terminal import printable
@@ -66,6 +67,7 @@ def write_page(
         notes=notes,
         facts=facts,
         nothing=NOTHING,
+        drawing_width=WIDTH,
         line_colours=LINE_COLOURS,
         script=_as_it_is(script),
         script_hash=_as_it_is(f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"),
@@ -90,6 +92,7 @@ def _environment(progress: Progress) -> Environment:
         "has_intervals": lambda figures: any(show(figure.low) != NOTHING for figure in figures),
         "is_number_column": is_number_column,
         "kind": kind_of,
+        "layout": lay_out,
         "matrix_rows": _matrix_rows,
         "most_confused": partial(most_confused, most=_MOST_CONFUSED),
         "places": _places,

@@ -93,6 +93,29 @@ class Bars:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Shape:
+    """Lengths at the points of a shape, drawn where the points are: how far each is off, on a mean face.
+
+    Attributes:
+        title: what it shows.
+        label: what the lengths are.
+        names: the points' names.
+        points: (K, 2), y downwards; NaN where a point is nowhere.
+        values: (K,), in the unit of the points, so that they can be drawn to scale; NaN where nothing is known.
+        edges: pairs of points to join.
+        note: how to read it.
+    """
+
+    title: str
+    label: str
+    names: tuple[str, ...]
+    points: Floats
+    values: Floats
+    edges: tuple[tuple[int, int], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Matrix:
     """A table of counts with names on both sides, shown in colours: a confusion matrix.
 
@@ -166,4 +189,4 @@ class Gallery:
     columns: int | None = None
 
 
-Section = Table | Curves | Bars | Matrix | Gallery
+Section = Table | Curves | Bars | Shape | Matrix | Gallery

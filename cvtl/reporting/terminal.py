@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from textwrap import fill
 
 from rich.console import Console
 
-from cvtl.reporting.sections import Bars, Figure, Matrix, Section, Table
+from cvtl.reporting.sections import Bars, Figure, Matrix, Section, Shape, Table
 from cvtl.reporting.values import NOTHING, count, is_number_column, most_confused, show
 from cvtl.terminal import printable, table
 
@@ -34,8 +35,16 @@ def print_section(console: Console, section: Section, *, most_rows: int = 30) ->
             rows = tuple(section.values.items())
             bars = Table(title=section.title, columns=("", section.label), rows=rows, note=section.note)
             _print_table(console, bars, most_rows)
+        case Shape():
+            _print_table(console, _highest_first(section), most_rows)
         case Matrix():
             _print_table(console, _as_table(most_confused(section, _MOST_COLUMNS)), most_rows)
+
+
+def _highest_first(shape: Shape) -> Table:
+    rows = [row for row in zip(shape.names, shape.values.tolist(), strict=True) if isfinite(row[1])]
+    rows.sort(key=lambda row: -row[1])
+    return Table(title=shape.title, columns=("", shape.label), rows=tuple(rows))
 
 
 def _as_table(matrix: Matrix) -> Table:

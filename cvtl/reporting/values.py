@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cvtl.reporting.sections import Bars, Cell, Curves, Figure, Floats, Gallery, Matrix, Section, Table
+from cvtl.reporting.sections import Bars, Cell, Curves, Figure, Floats, Gallery, Matrix, Section, Shape, Table
 
 NOTHING = "-"
 
@@ -109,7 +109,7 @@ def to_json(figures: Sequence[Figure], sections: Sequence[Section]) -> dict[str,
 
 
 def kind_of(section: Section) -> str:
-    """What a section is called: "table", "curves", "bars", "matrix" or "gallery"."""
+    """What a section is called: "table", "curves", "bars", "shape", "matrix" or "gallery"."""
     return type(section).__name__.lower()
 
 
@@ -127,6 +127,13 @@ def _content(section: Section) -> dict[str, Any]:
             return {"x_label": section.x_label, "y_label": section.y_label, "lines": lines}
         case Bars():
             return {"label": section.label, "values": {name: _plain(each) for name, each in section.values.items()}}
+        case Shape():
+            columns = section.names, section.points.tolist(), _list(section.values)
+            points = [
+                {"name": name, "x": _plain(x), "y": _plain(y), "value": value}
+                for name, (x, y), value in zip(*columns, strict=True)
+            ]
+            return {"label": section.label, "points": points, "edges": [list(pair) for pair in section.edges]}
         case Matrix():
             return {
                 "row_label": section.row_label,

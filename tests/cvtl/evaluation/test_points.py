@@ -16,7 +16,7 @@ from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import FoundPoints, Predictions
 from cvtl.evaluation.points import evaluate_points, match_instances
 from cvtl.evaluation.settings import EvalSettings
-from cvtl.reporting.sections import Bars, Curves, Gallery, Table
+from cvtl.reporting.sections import Bars, Curves, Gallery, Shape, Table
 
 Floats = npt.NDArray[np.float64]
 NAMES = ("left_eye", "right_eye", "nose", "chin")
@@ -38,13 +38,16 @@ def evaluated(
     pairs: Sequence[tuple[PointsTarget, FoundPoints | None]],
     names: tuple[str, ...] = NAMES,
     size_wh: tuple[int, int] | None = (100, 100),
+    *,
+    edges: tuple[tuple[int, int], ...] = (),
+    eyes_of_data: tuple[int, int] | None = None,
     **settings: Any,
 ) -> Evaluation:
     samples = [
         Sample.of_file(f"{i}.jpg", f"nowhere/{i}.jpg", each, annotated_wh=size_wh) for i, (each, _) in enumerate(pairs)
     ]
     predictions = Predictions(name="model", task="landmarks", found=[each for _, each in pairs])
-    data = Dataset(samples, names, "memory", "data")
+    data = Dataset(samples, names, "memory", "data", edges=edges, eyes=eyes_of_data)
     return evaluate_points(predictions, data, EvalSettings(**({"draws": 0} | settings)))
 
 
@@ -162,6 +165,17 @@ def test_errors_are_divided_by_what_is_asked_for_or_the_data_allow(
     evaluation = evaluated([(truth, SHIFTED)], names, **settings)
     assert norm_of(evaluation) == name
     assert figures(evaluation)[0] == pytest.approx(nme)
+
+
+def test_the_data_may_say_which_points_are_the_eyes() -> None:
+    evaluation = evaluated([(BOXED, SHIFTED)], NAMES, eyes_of_data=(0, 3))
+    assert figures(evaluation)[0] == pytest.approx(4 / math.hypot(10, 30))
+    evaluation = evaluated([(BOXED, SHIFTED)], NAMES, eyes_of_data=(0, 3), eyes=(0, 1))
+    assert figures(evaluation)[0] == pytest.approx(0.2)
+
+
+def test_eyes_that_the_data_say_are_not_used_where_objects_lack_them() -> None:
+    assert norm_of(evaluated([(ONE_EYED, SHIFTED)], PLAIN, eyes_of_data=(0, 1))) == "NME (box)"
 
 
 def test_the_eyes_of_68_points_are_the_outer_corners() -> None:
@@ -283,6 +297,20 @@ def test_each_point_has_its_error() -> None:
         ["chin", 2, 0, 0, 0.5],
     ]
     assert list(bars.values) == list(NAMES)
+
+
+def test_errors_are_drawn_on_the_mean_of_the_true_shapes_in_units_of_the_norm() -> None:
+    larger = target(FACE.points[0] * 3 + 50)
+    said = found([[10, 10], [31, 10], [20, 24], [20, 40]])
+    shape = section(
+        evaluated([(FACE, said), (larger, found(larger.points))], edges=((0, 2),)), "Error on the mean shape"
+    )
+    assert isinstance(shape, Shape)
+    assert (shape.names, shape.edges) == (NAMES, ((0, 2),))
+    eye_distance = shape.points[1] - shape.points[0]
+    np.testing.assert_allclose(eye_distance, [1, 0], atol=1e-9)
+    np.testing.assert_allclose(shape.points, (FACE.points[0] - FACE.points[0].mean(axis=0)) / 20, atol=1e-9)
+    np.testing.assert_allclose(shape.values, [0, 0.025, 0.1, 0], atol=1e-9)
 
 
 def test_curves_tell_the_share_at_each_threshold() -> None:

@@ -13,7 +13,7 @@ import pytest
 from cvtl.data import Sample, UInt8Image
 from cvtl.errors import OutputError
 from cvtl.reporting.page import write_page
-from cvtl.reporting.sections import Bars, Curves, Figure, Gallery, Marks, Matrix, Section, Table, Thumbnail
+from cvtl.reporting.sections import Bars, Curves, Figure, Gallery, Marks, Matrix, Section, Shape, Table, Thumbnail
 
 HOSTILE = "<script>alert('ü')</script>&\"'\udcff\x00\u202e{{ 7 * 7 }}"
 X = np.linspace(0, 1, 5)
@@ -34,6 +34,9 @@ def every_kind(name: str = "cat") -> list[Section]:
         Table(title=f"Table {name}", columns=("class", name), rows=((name, 0.5), ("dog", float("nan"))), note=name),
         Curves(title=f"Curves {name}", x_label="recall", y_label="precision", lines={name: (X, X), "b": (X, 1 - X)}),
         Bars(title=f"Bars {name}", label=name, values={name: 3.0, "none": float("nan"), "less": -1.0}),
+        Shape(
+            title=f"Shape {name}", label=name, names=names, points=np.eye(2), values=X[:2], edges=((0, 1),), note=name
+        ),
         Matrix(title=name, row_label="true", column_label="as", rows=names, columns=names, values=np.eye(2) * 3 + 1),
         Gallery(title=f"Gallery {name}", thumbnails=(thumbnail, thumbnail), note=name),
     ]
@@ -82,8 +85,8 @@ def test_the_page_is_well_formed_and_no_id_is_there_twice(tmp_path: Path) -> Non
     sections = every_kind() + every_kind()
     reader = Reader(written(tmp_path, sections))
     assert len(reader.ids) == len(set(reader.ids))
-    assert reader.tags.count("svg") == 2
-    assert reader.tags.count("figure") == 2 + 4
+    assert reader.tags.count("svg") == 4
+    assert reader.tags.count("figure") == 4 + 4
 
 
 def test_names_from_the_data_are_never_markup(tmp_path: Path) -> None:
@@ -161,6 +164,8 @@ def test_an_empty_page_is_a_page(tmp_path: Path) -> None:
         Matrix(title="m", row_label="r", column_label="c", rows=(), columns=(), values=np.zeros((0, 0))),
         Curves(title="c", x_label="x", y_label="y", lines={}),
         Gallery(title="g", thumbnails=()),
+        Shape(title="s", label="l", names=(), points=np.zeros((0, 2)), values=np.zeros(0)),
+        Shape(title="s", label="l", names=("a",), points=np.full((1, 2), np.nan), values=np.full(1, np.nan)),
     ],
 )
 def test_empty_sections_are_written_without_complaint(section: Section, tmp_path: Path) -> None:

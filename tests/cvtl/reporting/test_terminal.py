@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cvtl.reporting.sections import Bars, Cell, Curves, Figure, Gallery, Matrix, Section, Table
+from cvtl.reporting.sections import Bars, Cell, Curves, Figure, Gallery, Matrix, Section, Shape, Table
 from cvtl.reporting.terminal import print_figures, print_section
 
 
@@ -76,6 +76,13 @@ def test_bars_are_a_table() -> None:
     lines = said(Bars(title="cost", label="AP", values={"missed": 0.21}, note="lost")).split("\n")
     assert any(line.split() == ["missed", "0.2100"] for line in lines)
     assert "lost" in lines
+
+
+def test_of_a_shape_the_highest_values_come_first() -> None:
+    values = np.array([0.25, np.nan, 0.5])
+    shape = Shape(title="face", label="error", names=("eye", "ear", "chin"), points=np.zeros((3, 2)), values=values)
+    rows = [line.split() for line in said(shape).split("\n") if "0." in line]
+    assert rows == [["chin", "0.5000"], ["eye", "0.2500"]]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cvtl.data import Sample
-from cvtl.reporting.sections import Bars, Cell, Curves, Figure, Gallery, Matrix, Section, Table, Thumbnail
+from cvtl.reporting.sections import Bars, Cell, Curves, Figure, Gallery, Matrix, Section, Shape, Table, Thumbnail
 from cvtl.reporting.values import is_number_column, most_confused, show, to_json
 
 NAN = float("nan")
@@ -44,16 +44,24 @@ def test_all_sections_become_json_without_nan() -> None:
         Table(title="t", columns=("a", "b"), rows=(("x", NAN), ("y", 2)), note="n"),
         Curves(title="c", x_label="x", y_label="y", lines={"l": (np.array([0.0, 1]), np.array([NAN, 0.5]))}),
         Bars(title="b", label="l", values={"v": NAN, "w": 1.0}),
+        Shape(
+            title="s", label="l", names=("a", "b"), points=np.array([[1, 2], [NAN, NAN]]), values=np.array([0.5, NAN])
+        ),
         Matrix(title="m", row_label="r", column_label="c", rows=("a",), columns=("b",), values=np.array([[NAN]])),
         Gallery(title="g", thumbnails=(Thumbnail(sample=sample, caption="seen"),)),
     ]
     found = to_json([Figure(name="AP", value=NAN)], sections)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["figures"] == {"AP": {"value": None, "low": None, "high": None}}
-    table, curves, bars, matrix, gallery = found["sections"]
+    table, curves, bars, shape, matrix, gallery = found["sections"]
     assert table == {"kind": "table", "title": "t", "note": "n", "columns": ["a", "b"], "rows": [["x", None], ["y", 2]]}
     assert curves["lines"] == {"l": {"x": [0.0, 1.0], "y": [None, 0.5]}}
     assert bars["values"] == {"v": None, "w": 1.0}
+    assert shape["points"] == [
+        {"name": "a", "x": 1.0, "y": 2.0, "value": 0.5},
+        {"name": "b", "x": None, "y": None, "value": None},
+    ]
+    assert shape["edges"] == []
     assert matrix["values"] == [[None]]
     assert gallery["thumbnails"] == [{"sample": "a\udcff.jpg", "caption": "seen"}]
 
