@@ -53,6 +53,7 @@ format_ = DatasetFormat(
     tasks=("landmarks",),
     recognizes="cvtl_datasets.deeplabcut:recognizes",
     load="cvtl_datasets.deeplabcut:load",
+    save="cvtl_datasets.deeplabcut_writing:save",
     # Videos' folders of pictures look like classes.
     refines="folders",
 )
