@@ -98,9 +98,18 @@ def is_right(found: Tensor, true: Tensor, visible: Tensor) -> Tensor:
     return visible & ((found - true).square().sum(dim=-1) < WITHIN**2)
 
 
-def mean_error(found: Tensor, true: Tensor, visible: Tensor) -> Tensor:
-    """Mean distance of the points that are there from their places, as a fraction of the input's side; 0 of none."""
-    return _mean((found - true)[visible].square().sum(dim=-1).sqrt())
+def mean_errors(found: Tensor, true: Tensor, visible: Tensor) -> Tensor:
+    """Mean distance (N,) of each object's points from their places, as a fraction of the input's side.
+
+    NaN for an object of which no point is there.
+    """
+    distances = (found - torch.where(visible[..., None], true, found)).square().sum(dim=-1).sqrt()
+    return distances.sum(dim=1) / visible.sum(dim=1)
+
+
+def shares_right(found: Tensor, true: Tensor, visible: Tensor) -> Tensor:
+    """Which share (N,) of each object's points is right, as `is_right` has it; NaN where no point is there."""
+    return is_right(found, true, visible).sum(dim=1) / visible.sum(dim=1)
 
 
 def _divergence(p: Tensor, q: Tensor) -> Tensor:

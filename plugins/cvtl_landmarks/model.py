@@ -20,7 +20,7 @@ from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, normalize
 from cvtl.progress import Progress
 from cvtl.results import Landmarks, Result
-from cvtl_landmarks.losses import confidence_loss, coordinate_loss, is_right, mean_error, spread_loss
+from cvtl_landmarks.losses import confidence_loss, coordinate_loss, mean_errors, shares_right, spread_loss
 from cvtl_landmarks.network import Points, PointsNetwork
 from cvtl_landmarks.options import LandmarksOptions
 from cvtl_landmarks.regions import Region, look, region_of, to_picture, view_of, whole
@@ -104,14 +104,16 @@ class LandmarksModel(Model):
     def assess(
         self, images: Tensor, targets: Sequence[PlacedPoints], *, training: bool
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The loss, and two figures: `error`, `right`.
+        """The loss, and two figures of each object: `error`, `right`.
 
-        `error` is the mean distance of points from their places, as a fraction of the input's side; `right` the share
-        of the points that are there which is found within a twentieth of that side.
+        `error` is the mean distance of its points from their places, as a fraction of the input's side; `right` the
+        share of the points that are there which is found within a twentieth of that side.
         """
         found, (places, visible) = self.network(images), _stacked(targets, images.device)
-        right = is_right(found.places, places, visible).sum() / visible.sum().clamp(min=1)
-        figures = {"error": mean_error(found.places, places, visible), "right": right}
+        figures = {
+            "error": mean_errors(found.places.detach(), places, visible),
+            "right": shares_right(found.places, places, visible),
+        }
         return self._terms(found, places, visible), figures
 
     def _terms(self, found: Points, places: Tensor, visible: Tensor) -> dict[str, Tensor]:

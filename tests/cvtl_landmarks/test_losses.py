@@ -13,7 +13,8 @@ from cvtl_landmarks.losses import (
     confidence_loss,
     coordinate_loss,
     is_right,
-    mean_error,
+    mean_errors,
+    shares_right,
     smooth_l1,
     spread_loss,
     wing,
@@ -59,10 +60,10 @@ def test_the_coordinate_loss_is_the_mean_over_points_that_are_there(kind: str) -
 
 def test_missing_points_cost_nothing_whatever_they_say() -> None:
     found, true, visible = random_case()
-    before = coordinate_loss(found, true, visible, "wing"), mean_error(found, true, visible)
+    before = coordinate_loss(found, true, visible, "wing"), mean_errors(found, true, visible)
     nonsense = torch.where(visible[..., None], true, torch.nan)
     assert coordinate_loss(found, nonsense, visible, "wing") == before[0]
-    assert mean_error(found, nonsense, visible) == before[1]
+    assert torch.equal(mean_errors(found, nonsense, visible), before[1])
     assert not is_right(found, nonsense, visible)[~visible].any()
 
 
@@ -149,7 +150,12 @@ def test_the_confidence_loss_teaches_the_confidence_and_not_the_points() -> None
     assert logits.grad.abs().min() > 0
 
 
-def test_the_mean_error_is_a_distance() -> None:
-    true = torch.zeros(1, 2, 2)
-    found = torch.tensor([[[0.3, 0.4], [0.0, 0.1]]])
-    assert float(mean_error(found, true, torch.ones(1, 2, dtype=torch.bool))) == pytest.approx(0.3)
+def test_the_figures_of_an_object_are_means_over_its_points_that_are_there() -> None:
+    true = torch.zeros(3, 2, 2)
+    found = torch.tensor([[[0.3, 0.4], [0.0, 0.1]], [[0.01, 0.0], [9.0, 9.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    visible = torch.tensor([[True, True], [True, False], [False, False]])
+    errors, shares = mean_errors(found, true, visible), shares_right(found, true, visible)
+    assert errors[:2].tolist() == pytest.approx([0.3, 0.01])
+    assert shares[:2].tolist() == [0.0, 1.0]
+    assert errors[2].isnan()
+    assert shares[2].isnan()
