@@ -89,4 +89,4 @@ class LandmarksOptions(Options):
 
     def train_defaults(self) -> Mapping[str, Any]:
         """What served on 2,000 faces."""
-        return {"epochs": 40, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 1e-2}
+        return {"epochs": 30, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 1e-2}
