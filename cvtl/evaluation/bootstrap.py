@@ -12,7 +12,7 @@ it.
 
 What an interval covers: the choice of pictures, were others of the same kind taken. What it does not: another training
 of the model, pictures of another kind, and pictures that depend on one another (frames of one video are fewer than they
-seem).
+seem), unless it is told which do: then groups of pictures are drawn (`GroupedScorer`).
 """
 
 from __future__ import annotations
@@ -70,6 +70,42 @@ class RatioScorer:
     def __call__(self, weights: Floats) -> Floats:
         """The figures, (D, F), for weights (D, N); NaN where no picture counts."""
         return divide(weights @ self.numerators, weights @ self.denominators)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedScorer:
+    """A scorer of groups of pictures: one that counts, counts with all its pictures.
+
+    Pictures of one person or one video depend on one another, so it is groups that chance chooses.
+
+    Attributes:
+        scorer: of the pictures.
+        groups: int64 (N,), the group of each picture, counted from 0.
+
+    Example:
+        >>> right = np.array([[1.0], [0], [1], [1]])
+        >>> accuracy = RatioScorer(("accuracy",), (True,), right, np.ones((4, 1)))
+        >>> GroupedScorer(accuracy, np.array([0, 0, 1, 1]))(np.array([[1.0, 0], [0, 1]]))
+        array([[0.5],
+               [1. ]])
+    """
+
+    scorer: Scorer
+    groups: npt.NDArray[np.int64]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scorer's."""
+        return self.scorer.names
+
+    @property
+    def higher_is_better(self) -> tuple[bool, ...]:
+        """The scorer's."""
+        return self.scorer.higher_is_better
+
+    def __call__(self, weights: Floats) -> Floats:
+        """The figures, (D, F), for weights (D, G) of the G groups."""
+        return self.scorer(weights[:, self.groups])
 
 
 def divide(numerators: Floats, denominators: Floats) -> Floats:
@@ -158,7 +194,7 @@ def compare(a: Evaluation, b: Evaluation, draws: int, seed: int) -> Table:
         UsageError: they are of different tasks, figures or numbers of pictures.
     """
     _check_comparable(a, b)
-    pictures = a.pictures
+    pictures = a.units or a.pictures
     a_values, b_values = _on_all_pictures(a.scorer, pictures), _on_all_pictures(b.scorer, pictures)
     differences = np.round(a_values - b_values, _DIGITS)
     drawn = _on_draws(a.scorer, pictures, draws, seed) - _on_draws(b.scorer, pictures, draws, seed)
@@ -216,7 +252,7 @@ def _check_comparable(a: Evaluation, b: Evaluation) -> None:
     hint = "Compare evaluations of the same data set, made with the same settings"
     if a.task != b.task:
         raise UsageError(f"'{a.name}' is of the task '{a.task}', '{b.name}' of '{b.task}'", hint=hint)
-    if a.pictures != b.pictures:
+    if (a.pictures, a.units) != (b.pictures, b.units):
         raise UsageError(f"'{a.name}' is of {a.pictures} pictures, '{b.name}' of {b.pictures}", hint=hint)
     if tuple(a.scorer.names) != tuple(b.scorer.names):
         raise UsageError(

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
+
 from cvtl._lazy import resolve
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, PointsTarget, Target
 from cvtl.errors import DataError, UsageError
+from cvtl.evaluation.bootstrap import GroupedScorer, with_intervals
 from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.found import Predictions
 from cvtl.evaluation.settings import EvalSettings
 from cvtl.progress import Progress
+from cvtl.splits import compile_pattern, named_groups
 from cvtl.tasks import TaskName
 
 _EVALUATORS: Mapping[str, str] = {
@@ -68,10 +73,37 @@ def evaluate(
         notes.append(f"{len(dataset) - len(known)} pictures without annotations are left out.")
         predictions = replace(predictions, found=[predictions.found[i] for i in known])
         dataset = dataset.subset(known)
-    evaluator = resolve(_EVALUATORS[predictions.task])
-    evaluation: Evaluation = evaluator(predictions, dataset, settings or EvalSettings(), progress)
+    settings = settings or EvalSettings()
+    groups = _groups(dataset, settings)
+    alone = settings if groups is None else settings.model_copy(update={"draws": 0})
+    evaluation: Evaluation = resolve(_EVALUATORS[predictions.task])(predictions, dataset, alone, progress)
+    if groups is not None:
+        evaluation = _over_groups(evaluation, groups, settings)
     distinct = dict.fromkeys(note for note in (*notes, *evaluation.notes) if note)
     return replace(evaluation, notes=tuple(distinct))
+
+
+def _groups(dataset: Dataset, settings: EvalSettings) -> npt.NDArray[np.int64] | None:
+    """The group of each sample, one of its own where the pattern does not match; None without a pattern."""
+    if settings.group_by is None:
+        return None
+    named = named_groups(dataset, compile_pattern(settings.group_by))
+    alone = [f"\0{index}" if group is None else group for index, group in enumerate(named)]
+    return np.unique(np.array(alone), return_inverse=True)[1].astype(np.int64)
+
+
+def _over_groups(evaluation: Evaluation, groups: npt.NDArray[np.int64], settings: EvalSettings) -> Evaluation:
+    """The same evaluation with intervals over the choice of groups."""
+    scorer, count = GroupedScorer(evaluation.scorer, groups), int(groups.max()) + 1
+    figures = with_intervals(scorer, count, settings.draws, settings.seed)
+    note = f"The intervals are over the choice of the {count} groups that the pictures belong to."
+    return replace(
+        evaluation,
+        figures=[*figures, *evaluation.figures[len(figures) :]],
+        scorer=scorer,
+        units=count,
+        notes=(*evaluation.notes, note),
+    )
 
 
 def check_targets(dataset: Dataset, task: TaskName) -> None:

@@ -82,6 +82,7 @@ class Evaluation:
         scorer: for comparison with others on the same pictures.
         sections: the rest, in the order to show it.
         notes: what a reader has to know about the data or the predictions, a sentence each.
+        units: how many groups of pictures the scorer weighs; None where it weighs each picture.
     """
 
     name: str
@@ -91,3 +92,4 @@ class Evaluation:
     scorer: Scorer
     sections: Sequence[Section]
     notes: tuple[str, ...] = ()
+    units: int | None = None

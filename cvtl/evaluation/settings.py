@@ -16,6 +16,11 @@ class EvalSettings(Options):
         1000, ge=0, description="bootstrap draws, half of the pictures each, for the 95 % intervals; 0 for none"
     )
     seed: int = Field(0, ge=0, description="of the bootstrap and of corruptions")
+    group_by: str | None = Field(
+        None,
+        description="regular expression for what of a picture's name says which person, video or place it belongs to: "
+        "intervals are then over the choice of these, not of single pictures",
+    )
     examples: int = Field(24, ge=0, description="thumbnails of the worst mistakes of each kind")
     engine: Literal["faster-coco-eval", "pycocotools"] = Field(
         "faster-coco-eval", description="detect: what computes COCO's figures; pycocotools is slower and gives the same"

@@ -90,9 +90,10 @@ def evaluate_corrupted(
         name=clean.name,
         task=clean.task,
         pictures=clean.pictures,
-        figures=with_intervals(watched, clean.pictures, settings.draws, settings.seed),
+        figures=with_intervals(watched, clean.units or clean.pictures, settings.draws, settings.seed),
         scorer=watched,
         sections=sections,
+        units=clean.units,
         notes=(*clean.notes, *_unanswered(predictions, dataset)),
     )
 
