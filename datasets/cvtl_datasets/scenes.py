@@ -83,7 +83,7 @@ def localization_scenes(
     empty: float = 0.2,
     size_hw: tuple[int, int] = (240, 320),
     digits: Digits = "train",
-    sides: tuple[int, int] = (48, 160),
+    sides: tuple[int, int] = (80, 180),
 ) -> Dataset:
     """Scenes like those of `digit_scenes`, each with one digit or none.
 

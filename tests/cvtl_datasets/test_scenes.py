@@ -206,7 +206,7 @@ def test_localization_scenes_have_one_digit_or_none(digits: Digits) -> None:
     assert 0.14 < counts[0] / 500 < 0.26
     boxes = np.concatenate([target.boxes for target in targets])
     sides = boxes[:, 2] - boxes[:, 0]
-    assert (sides.min() >= 48, sides.max() <= 160) == (True, True)
+    assert (sides.min() >= 80, sides.max() <= 180) == (True, True)
     assert min(np.bincount(np.concatenate([target.labels for target in targets]), minlength=10)) > 20
 
 
