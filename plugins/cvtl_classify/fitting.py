@@ -22,7 +22,8 @@ from torch import nn
 
 from cvtl import backbones
 from cvtl.backbones.backbone import Backbone
-from cvtl.data import ClassTarget, Dataset
+from cvtl.background import map_ahead
+from cvtl.data import ClassTarget, Dataset, Sample, UInt8Image
 from cvtl.devices import choose_device
 from cvtl.errors import CvtlError, DataError, OutputError
 from cvtl.feature_cache import FeatureCache
@@ -31,6 +32,7 @@ from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.progress import Progress
 from cvtl.training.folder import CHECKPOINT_NAME, TrainRun
+from cvtl.training.optimizers import make_optimizer
 from cvtl.training.samples import seed_all
 from cvtl.training.settings import TrainSettings
 from cvtl_classify.heads import Known, OnEpoch, Standardization, fit_head
@@ -42,14 +44,19 @@ if TYPE_CHECKING:
 
 CHOICE_NAME = "choice.json"
 
+_READERS = 4
+
 
 def fit(model: ClassifyModel, train_data: Dataset, val_data: Dataset, settings: TrainSettings, run: TrainRun) -> None:
     """Train a model by the strategy that its options name; arguments and errors are those of `cvtl.training.train`."""
     if model.options.strategy == "auto":
-        settings = _choose(model, train_data, settings, run)
+        settings = _choose(model, train_data, val_data, settings, run)
     strategy, goes_on = model.options.strategy, (run.folder / CHECKPOINT_NAME).exists()
     if model.options.weights == NO_WEIGHTS and strategy != "scratch":
         run.console.print(f"The backbone's weights are random: strategy {strategy} keeps what nobody has learnt.")
+    if strategy != "features":
+        # It may refuse, which should not wait until a head is trained.
+        make_optimizer(model.classifier.head.parameters(), settings)
     if strategy == "features":
         _fit_head(model, train_data, val_data, settings, run)
         return
@@ -186,10 +193,15 @@ def labels_of(data: Dataset) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.array([target.label for target in targets if isinstance(target, ClassTarget)], np.int64)
 
 
-def _choose(model: ClassifyModel, train_data: Dataset, settings: TrainSettings, run: TrainRun) -> TrainSettings:
+def _choose(
+    model: ClassifyModel, train_data: Dataset, val_data: Dataset, settings: TrainSettings, run: TrainRun
+) -> TrainSettings:
     """Settle what is `auto`: by measuring, or as a training that goes on has done; gives the settings to train with."""
     path = run.folder / CHOICE_NAME
     if not path.exists():
+        # What cannot be read should be told before minutes of measuring, which looks at the others only.
+        for _ in map_ahead(_decoded, val_data, _READERS):
+            pass
         write_atomically(path, json.dumps(_measure(model, train_data, settings, run), indent=1))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -206,6 +218,10 @@ def _choose(model: ClassifyModel, train_data: Dataset, settings: TrainSettings, 
     model.become(options, _settled_backbone(model, options, settings.seed))
     run.console.print(f"Chosen: {_in_words(options)}. What was measured for it is in {CHOICE_NAME}.")
     return chosen
+
+
+def _decoded(sample: Sample) -> UInt8Image:
+    return sample.read()
 
 
 def _measure(model: ClassifyModel, train_data: Dataset, settings: TrainSettings, run: TrainRun) -> dict[str, Any]:

@@ -64,7 +64,8 @@ class ClassifyModel(Model):
 
         Raises:
             DataError: there are fewer than two classes.
-            UsageError: the options do not say where the backbone's weights come from.
+            UsageError: the options do not say where the backbone's weights come from, or ask for a size that it cannot
+                take.
         """
         if len(classes) < 2:
             raise DataError(
@@ -72,6 +73,8 @@ class ClassifyModel(Model):
                 hint="Put pictures of each class into a folder of its own",
             )
         backbone = backbones.load(options.backbone, _weights(options), cut=options.cut)
+        if options.size is not None and (options.size, options.size) != backbone.input.size_hw:
+            _check_size(backbone, options.size)
         model = cls(options, classes, input_spec(backbone, options), backbone)
         if options.strategy == "scratch" and RECIPES[options.recipe].he_init:
             start_as_he(model)
@@ -211,6 +214,21 @@ def input_spec(backbone: backbones.Backbone, options: ClassifyOptions) -> InputS
     if options.resize is not None:
         changes["resize"] = options.resize
     return backbone.input.model_copy(update=changes)
+
+
+@torch.inference_mode()
+def _check_size(backbone: backbones.Backbone, size: int) -> None:
+    training = backbone.training
+    try:
+        backbone.eval()(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"the backbone '{backbone.name}' cannot take pictures of {size} x {size} pixels: "
+            f"{str(error).partition(chr(10))[0]}",
+            hint="Give another --size, or leave it out",
+        ) from error
+    finally:
+        backbone.train(training)
 
 
 def _weights(options: ClassifyOptions) -> str | Path | None:

@@ -118,6 +118,38 @@ def test_a_picture_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, st
         train_files(load_data(folder, "classify"), tmp_path / "run", strategy=strategy)
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_with_auto_a_picture_that_cannot_be_read_is_named_before_heads_are_tried(
+    folder: Path, tmp_path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("a head was tried")
+
+    data = load_data(folder, "classify")
+    torch.save(LeNet5().state_dict(), tmp_path / "lenet.pth")
+    bad = [(index % 3 == 0) == (part == "val") for index in range(len(data))].index(True, 3)
+    Path(str(data[bad].file)).write_bytes(b"no picture")
+    monkeypatch.setattr("cvtl_classify.advice.measuring.probe", refuse)
+    options = {"strategy": "auto", "weights": str(tmp_path / "lenet.pth")}
+    val = [index for index in range(len(data)) if index % 3 == 0]
+    with pytest.raises(DataError, match="cannot read the picture"):
+        train(
+            make_model(**options),
+            data.subset(index for index in range(len(data)) if index % 3),
+            data.subset(val),
+            TrainSettings(epochs=1, device="cpu", workers=0),
+            tmp_path / "run",
+            quiet=True,
+        )
+
+
+@pytest.mark.parametrize("strategy", ["augmented", "finetune", "full", "scratch"])
+def test_an_optimizer_that_cannot_do_it_is_refused_before_anything_is_trained(tmp_path: Path, strategy: str) -> None:
+    with pytest.raises(UsageError, match="L-BFGS needs all samples at once"):
+        train_tiny(tmp_path, {"strategy": strategy}, optimizer="lbfgs")
+    assert not (tmp_path / "best.safetensors").exists()
+
+
 def test_pictures_with_boxes_are_refused(tmp_path: Path) -> None:
     data = make_data(8)
     boxes = Dataset([Sample("x.png", data[0].read, BoxesTarget([], []))], data.classes, "made")

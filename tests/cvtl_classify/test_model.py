@@ -153,6 +153,12 @@ def test_the_input_is_the_backbones_unless_the_options_say_otherwise(
     assert make_model(**options).input == expected
 
 
+@pytest.mark.parametrize(("backbone", "size"), [("squeezenet1_1", 16), ("timm:test_vit", 40)])
+def test_a_size_that_the_backbone_cannot_take_is_refused(backbone: str, size: int) -> None:
+    with pytest.raises(UsageError, match=rf"cannot take pictures of {size} x {size} pixels.*--size"):
+        make_model(backbone=backbone, size=size)
+
+
 def test_one_class_is_nothing_to_tell_apart() -> None:
     with pytest.raises(DataError, match="nothing to tell apart: the data have 1 class"):
         make_model(classes=("cat",))

@@ -72,7 +72,7 @@ def choose(
         progress: is told of each picture that passed through the backbone; it is started and finished here.
 
     Raises:
-        DataError: the data are not of classes, or too few to hold anything out.
+        DataError: the data are not of classes, or too few to hold anything out, or a picture cannot be read.
         UsageError: the pattern for groups is wrong.
     """
     if options.weights == NO_WEIGHTS:
@@ -90,7 +90,9 @@ def choose(
             finally:
                 shown.finish()
 
-        measurements = measure(data, options, settings, backbone, limits=Limits(), show=show, device=device)
+        measurements = measure(
+            data, options, settings, backbone, limits=Limits(leave_out=False), show=show, device=device
+        )
         decision, measured = decide(measurements, options), as_json(measurements)
     return Choice(
         options=decision.options,

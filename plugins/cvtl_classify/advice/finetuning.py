@@ -108,7 +108,7 @@ def short_finetune(
         device: where to compute.
     """
     settings = _short(options, settings)
-    learnt, judged = choose_pictures(material, settings.seed)
+    learnt, judged = learnt_and_judged(material, settings.seed)
     whole = backbone.cut(options.cut) if options.cut else backbone
     network = _Network(whole, options, input, device)
     begun = perf_counter()
@@ -135,7 +135,7 @@ def short_finetune(
 
 def work(options: ClassifyOptions, material: Material, settings: TrainSettings) -> int:
     """How many pictures `short_finetune` tells its progress of."""
-    learnt, judged = choose_pictures(material, settings.seed)
+    learnt, judged = learnt_and_judged(material, settings.seed)
     epochs = _short(options, settings).epochs
     return (1 + epochs) * len(learnt) + 3 * len(judged) + 2 * len(_every_few(judged))
 
@@ -145,7 +145,7 @@ def _short(options: ClassifyOptions, settings: TrainSettings) -> TrainSettings:
     return settings.model_copy(update={"epochs": min(settings.epochs, EPOCHS)})
 
 
-def choose_pictures(material: Material, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def learnt_and_judged(material: Material, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Indices of the pictures to learn from, and of those that judge: of two folds, or of one where there are two."""
     judging = min(_JUDGING_FOLDS, material.fold_count - 1)
     judges = (material.folds >= 0) & (material.folds < judging)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 
+import numpy as np
 import torch
 
 from cvtl.backbones import Backbone
@@ -17,7 +18,7 @@ from cvtl.features import Features, extract
 from cvtl.progress import Progress
 from cvtl.splits import Groups, find_groups
 from cvtl.training.settings import TrainSettings
-from cvtl_classify.advice.finetuning import ShortFineTune, can_finetune, short_finetune, work
+from cvtl_classify.advice.finetuning import ShortFineTune, can_finetune, learnt_and_judged, short_finetune, work
 from cvtl_classify.advice.material import MOST_FOLDS, MOST_PICTURES, Material, choose_pictures, make_material
 from cvtl_classify.advice.probing import Trial, describe, probe, used_spaces
 from cvtl_classify.model import input_spec
@@ -41,11 +42,13 @@ class Limits:
         pictures: at most, or five of each class if that is more.
         folds: of the cross-validation, at most.
         finetune: whether a short fine-tune is measured where it could pay.
+        leave_out: whether pictures that cannot be read are left out; otherwise they end it.
     """
 
     pictures: int = MOST_PICTURES
     folds: int = MOST_FOLDS
     finetune: bool = True
+    leave_out: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +103,7 @@ def measure(
         device: where to compute.
 
     Raises:
-        DataError: the data are not of classes, or too few.
+        DataError: the data are not of classes, or too few, or a picture cannot be read that is not to be left out.
         UsageError: the pattern for groups is wrong.
     """
     limits = limits or Limits()
@@ -113,6 +116,8 @@ def measure(
     begun = perf_counter()
     with show(len(chosen), "pictures") as progress:
         features = extract(backbone, chosen, wanted, input=input, cache=cache, device=device, progress=progress)
+    if features.errors and not limits.leave_out:
+        raise features.errors[min(features.errors)]
     look_seconds = (perf_counter() - begun) / len(chosen) if not features.reused else None
     usable = sum(sample.split != "test" for sample in data)
     material, features = make_material(chosen, features, groups, settings, most_folds=limits.folds, total=usable)
@@ -125,7 +130,7 @@ def measure(
                 if "head" in options.model_fields_set:
                     raise
                 notes.append(f"{describe(candidate)} was not tried: {error.what}")
-    why_not = _why_no_finetune(trials, backbone, options, material, limits)
+    why_not = _why_no_finetune(trials, backbone, options, settings, material, limits)
     finetune, start = None, None
     if not why_not:
         start = best_of(trial for trial in trials if trial.options.head != "svm")
@@ -188,7 +193,12 @@ def best_of(trials: Iterable[Trial]) -> Trial:
 
 
 def _why_no_finetune(
-    trials: Sequence[Trial], backbone: Backbone, options: ClassifyOptions, material: Material, limits: Limits
+    trials: Sequence[Trial],
+    backbone: Backbone,
+    options: ClassifyOptions,
+    settings: TrainSettings,
+    material: Material,
+    limits: Limits,
 ) -> str:
     """Why no fine-tune is measured, empty if one is."""
     if not limits.finetune:
@@ -197,6 +207,8 @@ def _why_no_finetune(
         return "random weights know nothing that could be tuned"
     if "head" in options.model_fields_set and options.head == "svm":
         return "an SVM learns from features that stay as they are"
+    if "optimizer" in settings.model_fields_set and settings.optimizer == "lbfgs":
+        return "L-BFGS needs all samples at once, which do not pass through a whole network"
     if not can_finetune(backbone):
         return f"the stages of '{backbone.name}' cannot be run one by one, which a short fine-tune takes"
     best = best_of(trials)
@@ -206,4 +218,7 @@ def _why_no_finetune(
         )
     if len(material.labels) < FEWEST:
         return f"a fine-tune was not measured: {len(material.labels)} pictures cannot tell a gain from chance"
+    learnt, _ = learnt_and_judged(material, settings.seed)
+    if len(np.unique(material.labels[learnt])) < 2:
+        return "a fine-tune was not measured: with some pictures held out, all others are of one class"
     return ""

@@ -17,7 +17,7 @@ from cvtl.features import Features
 from cvtl.progress import Progress
 from cvtl.reporting.sections import Figure
 from cvtl.training.settings import TrainSettings
-from cvtl_classify.advice import probing
+from cvtl_classify.advice import measuring, probing
 from cvtl_classify.advice.choosing import choose, decide
 from cvtl_classify.advice.finetuning import ShortFineTune
 from cvtl_classify.advice.material import Material
@@ -195,6 +195,30 @@ def test_no_fine_tune_is_measured_where_it_could_not_pay(
     found = measure(make_data(count, classes=HARD), made, QUICK, lenet, limits=limits, show=show)
     assert found.finetune is None
     assert reason in found.why_no_finetune
+
+
+def test_no_fine_tune_is_measured_where_what_is_left_to_learn_from_is_of_one_class(
+    lenet: Backbone, show: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "NO_ROOM", 2.0)
+    some = make_data(174)
+    # With this seed the two folds that judge hold both red ones.
+    data = some.subset([0, 3, *range(1, 174, 3)])
+    settings = TrainSettings(near_duplicates=False, epochs=2, seed=2)
+    found = measure(data, ClassifyOptions(cache=False, head="linear"), settings, lenet, show=show)
+    assert found.finetune is None
+    assert found.why_no_finetune.endswith("all others are of one class")
+
+
+def test_no_fine_tune_is_measured_with_an_optimizer_that_cannot_do_it(
+    lenet: Backbone, lenet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "NO_ROOM", 2.0)
+    options = ClassifyOptions(backbone="lenet5", weights=str(lenet_file), cache=False, head="linear")
+    settings = TrainSettings(near_duplicates=False, epochs=2, optimizer="lbfgs")
+    choice = choose(make_data(60, classes=HARD), options, settings, lenet)
+    assert (choice.options.strategy, choice.settings.optimizer) == ("features", "lbfgs")
+    assert "L-BFGS needs all samples at once" in choice.measured["reason"]
 
 
 def test_what_is_announced_is_done(lenet: Backbone, show: Any, shown: list[Any]) -> None:

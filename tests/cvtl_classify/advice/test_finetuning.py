@@ -16,7 +16,14 @@ from cvtl.progress import Progress
 from cvtl.splits import Groups
 from cvtl.training.settings import TrainSettings
 from cvtl_classify.advice import finetuning
-from cvtl_classify.advice.finetuning import ShortFineTune, _Network, can_finetune, choose_pictures, short_finetune, work
+from cvtl_classify.advice.finetuning import (
+    ShortFineTune,
+    _Network,
+    can_finetune,
+    learnt_and_judged,
+    short_finetune,
+    work,
+)
 from cvtl_classify.advice.material import Material, make_material
 from cvtl_classify.advice.probing import used_spaces
 from cvtl_classify.options import ClassifyOptions
@@ -75,18 +82,18 @@ def test_pictures_that_judge_are_not_learnt_from_and_neither_are_more_than_neede
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     material = material_of(150)
-    learnt, judged = choose_pictures(material, 0)
+    learnt, judged = learnt_and_judged(material, 0)
     assert sorted([*learnt, *judged]) == list(range(150))
     assert set(material.folds[judged]) == {0, 1}
     monkeypatch.setattr(finetuning, "MOST_LEARNT", 20)
     monkeypatch.setattr(finetuning, "MOST_JUDGED", 10)
-    assert [len(each) for each in choose_pictures(material, 0)] == [20, 10]
+    assert [len(each) for each in learnt_and_judged(material, 0)] == [20, 10]
 
 
 def test_of_two_folds_one_judges() -> None:
     material = material_of(12)
     halves = replace(material, folds=np.arange(12) % 2)
-    assert choose_pictures(halves, 0)[1].tolist() == [0, 2, 4, 6, 8, 10]
+    assert learnt_and_judged(halves, 0)[1].tolist() == [0, 2, 4, 6, 8, 10]
 
 
 def test_progress_is_told_of_as_many_passes_as_were_announced(lenet: Backbone) -> None:
