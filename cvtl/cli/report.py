@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ _MOST_RESULTS_LISTED = 20
 _MOST_BAD_LISTED = 5
 _BOX = "box (x1 y1 x2 y2)"
 _HEADINGS = {
+    "names": "name",
     "labels": "label",
     "scores": "score",
     "boxes": _BOX,
@@ -32,14 +33,24 @@ _HEADINGS = {
 }
 
 
-def print_report(report: RunReport, *, task: str, as_json: bool, profile: bool) -> None:
-    """Print the summary: as JSON on standard output, or as text with the results of a small run."""
+def print_report(
+    report: RunReport, *, task: str, as_json: bool, profile: bool, point_names: Sequence[str] = ()
+) -> None:
+    """Print the summary: as JSON on standard output, or as text with the results of a small run.
+
+    Args:
+        report: of the run.
+        task: what was run.
+        as_json: print JSON, and nothing else.
+        profile: say where the time went.
+        point_names: of the points that results hold, if they hold some.
+    """
     if as_json:
         print_json(summary_of(report, task, profile=profile))
         return
     console = terminal()
     if report.inputs <= _MOST_INPUTS_LISTED and report.counts.get("ok"):
-        console.print(result_table([row for row in rows_of(report) if row["status"] == "ok"]))
+        console.print(result_table([row for row in rows_of(report) if row["status"] == "ok"], point_names))
     _print_bad(report, console)
     if profile:
         _print_profile(report, console)
@@ -49,9 +60,9 @@ def print_report(report: RunReport, *, task: str, as_json: bool, profile: bool) 
             console.print(printable(f"{name}: {report.out / path}"), soft_wrap=True)
 
 
-def result_table(rows: list[dict[str, Any]]) -> Table:
+def result_table(rows: list[dict[str, Any]], point_names: Sequence[str] = ()) -> Table:
     """The results of some rows, the best ones of each picture."""
-    found = [(row, _lines(row["result"])) for row in rows]
+    found = [(row, _lines(row["result"], point_names)) for row in rows]
     columns = list(dict.fromkeys(name for _, lines in found for line in lines for name in line))
     made = table("picture", *(_HEADINGS.get(name, name) for name in columns))
     for row, lines in found:
@@ -66,12 +77,14 @@ def result_table(rows: list[dict[str, Any]]) -> Table:
     return made
 
 
-def _lines(result: dict[str, Any]) -> list[dict[str, Any]]:
+def _lines(result: dict[str, Any], point_names: Sequence[str]) -> list[dict[str, Any]]:
     """A result as lines of a table, whatever the task."""
     if "instances" in result:
         return [{"box": each["box"], "count": len(each["points"])} for each in result["instances"]]
     result = result.get("explained", result)
-    names = [name for name in ("labels", "scores", "boxes", "points", "peaks") if name in result]
+    if "points" in result and point_names:
+        result = {"names": point_names, **result}
+    names = [name for name in ("names", "labels", "scores", "boxes", "points", "peaks") if name in result]
     if not names:
         return [result]
     return [dict(zip(names, entry, strict=True)) for entry in zip(*(result[name] for name in names), strict=True)]

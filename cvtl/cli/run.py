@@ -72,7 +72,8 @@ def main(arguments: list[str]) -> int:
     with _resumable(out, options["inputs"]):
         report = _run(task, weights, out, options)
     if not options["quiet"]:
-        print_report(report, task=task, as_json=options["json"], profile=options["profile"])
+        points = header.classes if task == "landmarks" else ()
+        print_report(report, task=task, as_json=options["json"], profile=options["profile"], point_names=points)
     return ExitCode.SOME_BAD_INPUTS if report.bad else ExitCode.OK
 
 

@@ -15,7 +15,7 @@ _WING_WIDTH, _WING_CURVATURE = 10.0, 2.0
 # Far below what a cell of a map holds, far above what a logarithm cannot take.
 _LEAST = 1e-12
 
-WITHIN = 0.05
+WITHIN = 0.025
 """A point is taken for right within this part of the input's side."""
 
 

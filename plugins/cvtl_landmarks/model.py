@@ -107,7 +107,7 @@ class LandmarksModel(Model):
         """The loss, and two figures of each object: `error`, `right`.
 
         `error` is the mean distance of its points from their places, as a fraction of the input's side; `right` the
-        share of the points that are there which is found within a twentieth of that side.
+        share of the points that are there which is found within a fortieth of that side.
         """
         found, (places, visible) = self.network(images), _stacked(targets, images.device)
         figures = {

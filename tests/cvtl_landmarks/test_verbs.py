@@ -69,6 +69,7 @@ def test_every_picture_has_a_row_with_points_and_how_sure_they_are(
     assert isinstance(result, dict)
     assert np.array(result["points"]).shape == (3, 2)
     assert all(0 <= score <= 1 for score in result["scores"])
+    assert "tip" in done.stdout
     drawn = cv2.imread(str(tmp_path / "out/pictures/0.png"))
     assert (drawn != cv2.imread(str(kites / "0.png"))).any()
 
