@@ -24,7 +24,14 @@ from cvtl_landmarks.losses import confidence_loss, coordinate_loss, mean_errors,
 from cvtl_landmarks.network import Points, PointsNetwork
 from cvtl_landmarks.options import LandmarksOptions
 from cvtl_landmarks.regions import Region, look, region_of, to_picture, view_of, whole
-from cvtl_landmarks.samples import PlacedPoints, PointSamples, mirrored_order
+from cvtl_landmarks.samples import (
+    PlacedPoints,
+    PointSamples,
+    mirrored_order,
+    objects_of,
+    sample_spec,
+    variation_of,
+)
 
 if TYPE_CHECKING:
     from cvtl.training.folder import TrainRun
@@ -79,11 +86,28 @@ class LandmarksModel(Model):
     # Training
 
     def fit(self, train_data: Dataset, val_data: Dataset, settings: TrainSettings, run: TrainRun) -> None:
-        """Settle what the options leave open by the data, then train with the core's loop."""
+        """Settle what the options leave open by the data, then train with the core's loop.
+
+        Whole pictures are decoded once, where the memory allows it.
+        """
         from cvtl_landmarks.settling import settle
 
         self.options = settle(self.options, train_data, run)
+        if self.options.crop != "box":
+            train_data, val_data = self._in_memory(train_data, val_data, run)
         super().fit(train_data, val_data, settings, run)
+
+    def _in_memory(self, train_data: Dataset, val_data: Dataset, run: TrainRun) -> tuple[Dataset, Dataset]:
+        from cvtl.terminal_progress import shown_progress
+        from cvtl.training.memory import in_memory
+
+        for data in (train_data, val_data):
+            objects_of(data, in_boxes=False)  # what cannot be learnt is said before pictures are read
+        if run.is_over:
+            return train_data, val_data
+        with shown_progress(len(train_data) + len(val_data), quiet=run.console.quiet, noun="pictures") as progress:
+            spec = sample_spec(self.input, variation_of(self.options))
+            return in_memory(train_data, spec, progress=progress), in_memory(val_data, self.input, progress=progress)
 
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, PlacedPoints]]:
         """Every object in a view of its own, turned, scaled, shifted and mirrored."""

@@ -11,11 +11,17 @@ import torch
 from torch import Tensor
 
 from cvtl.augmentation import Variation, View, draw_view
-from cvtl.data import Dataset, PointsTarget, Sample, UInt8Image
+from cvtl.data import Dataset, PointsTarget
 from cvtl.errors import DataError
 from cvtl.preprocessing import InputSpec
+from cvtl.training.memory import at_size
 from cvtl_landmarks.options import LandmarksOptions
 from cvtl_landmarks.regions import Region, look, region_of, view_of, whole
+
+Floats = npt.NDArray[np.float64]
+
+# By how much pictures are larger than the input before a view is taken of them.
+_LARGER = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,42 +37,25 @@ class PlacedPoints:
     visible: Tensor
 
 
-@dataclass(frozen=True, eq=False)
-class _Object:
-    """One object of a data set.
-
-    Attributes:
-        sample: whose picture shows it.
-        points: float64 (K, 2), in pixels.
-        visible: bool (K,).
-        box: xyxy; None where the picture is the object.
-    """
-
-    sample: Sample
-    points: npt.NDArray[np.float64]
-    visible: npt.NDArray[np.bool_]
-    box: npt.NDArray[np.float64] | None
-
-    def region(self, image: UInt8Image, margin: float) -> Region:
-        """Which part of its picture shows it."""
-        return whole((image.shape[0], image.shape[1])) if self.box is None else region_of(self.box.tolist(), margin)
-
-
 class PointSamples(Sequence[tuple[Tensor, PlacedPoints]]):
-    """Every object of a data set, cut out and brought to the network's size when it is asked for.
+    """Every object of a data set, brought to the network's size when it is asked for.
 
     Args:
-        data: whose targets are points.
+        data: whose targets are points; from `cvtl.training.memory.in_memory` with `sample_spec`, or not: the samples
+            are the same to the bit.
         input: the network's.
-        options: settled ones: whether objects are cut out, and how views vary.
+        options: settled ones: whether objects are cut out of their boxes, and how views vary.
         seed: what random views depend on, beside the index; None: each object is seen as in prediction.
     """
 
     def __init__(
         self, data: Dataset, input: InputSpec, options: LandmarksOptions, seed: tuple[int, ...] | None
     ) -> None:
-        self._objects = objects_of(data, in_boxes=options.crop == "box")
+        self._data = data
+        self._in_boxes = options.crop == "box"
+        self._objects = objects_of(data, in_boxes=self._in_boxes)
         self._input = input
+        self._spec = input if seed is None else sample_spec(input, variation_of(options))
         self._options = options
         self._seed = seed
 
@@ -74,27 +63,57 @@ class PointSamples(Sequence[tuple[Tensor, PlacedPoints]]):
         return len(self._objects)
 
     def __getitem__(self, index: int) -> tuple[Tensor, PlacedPoints]:  # type: ignore[override]
-        each = self._objects[index]
-        image = each.sample.read()
-        region = each.region(image, self._options.margin)
+        image, region, points, visible = self._object(*self._objects[index])
         if self._seed is None:
-            view = view_of(region, self._input)
-            seen = look(torch.from_numpy(image).permute(2, 0, 1), region, self._input).contiguous()
+            view, seen = view_of(region, self._input), look(image, region, self._input).contiguous()
         else:
             random = np.random.default_rng((*self._seed, index))
             view = draw_view(region, self._input, variation_of(self._options), random)
-            seen = view.show(image)
-        return seen, placed(each.points, each.visible, view, self._options.flip_pairs or ())
+            seen = view.show(image.permute(1, 2, 0).numpy())
+        return seen, placed(points, visible, view, self._options.flip_pairs or ())
+
+    def _object(self, number: int, instance: int | None) -> tuple[Tensor, Region, Floats, npt.NDArray[np.bool_]]:
+        """A picture, the part of it that shows the object, its points there, and which of them are there."""
+        sample = self._data[number]
+        if self._in_boxes:
+            image, target = torch.from_numpy(sample.read()).permute(2, 0, 1), sample.target
+        else:
+            image, target = at_size(sample, self._spec)
+        assert isinstance(target, PointsTarget)
+        region = whole((image.shape[1], image.shape[2]))
+        if instance is None:
+            count = len(self._data.classes)
+            return image, region, np.zeros((count, 2)), np.zeros(count, bool)
+        if self._in_boxes:
+            assert target.boxes is not None
+            region = region_of(target.boxes[instance].tolist(), self._options.margin)
+        return image, region, target.points[instance], target.visible[instance]
 
 
-def objects_of(data: Dataset, *, in_boxes: bool) -> list[_Object]:
-    """The objects of a data set, in order; where each picture is one object, pictures without any count, too.
+def sample_spec(input: InputSpec, variation: Variation) -> InputSpec:
+    """How whole pictures are brought to the size that views are taken of; the input's where nothing is moved.
+
+    Example:
+        >>> sample_spec(InputSpec(size_hw=(128, 128)), Variation(rotation=15)).size_hw
+        (192, 192)
+    """
+    if (variation.rotation, variation.scale, variation.shift) == (0, 1, 0):
+        return input
+    height, width = (round(side * _LARGER) for side in input.size_hw)
+    return input.model_copy(update={"size_hw": (height, width)})
+
+
+def objects_of(data: Dataset, *, in_boxes: bool) -> list[tuple[int, int | None]]:
+    """The objects of a data set, in order: the number of the sample, and which of its objects it is.
+
+    Where each picture is one object, one without any counts, too: as None.
 
     Raises:
-        DataError: a sample has no points, an object has no box, or a picture that is to be one object shows several.
+        DataError: a sample has no points, an object has no box, a picture that is to be one object shows several, or
+            not one point is there in all the data.
     """
-    found = []
-    for sample in data:
+    found: list[tuple[int, int | None]] = []
+    for number, sample in enumerate(data):
         target = sample.target
         if not isinstance(target, PointsTarget):
             raise DataError(
@@ -102,32 +121,29 @@ def objects_of(data: Dataset, *, in_boxes: bool) -> list[_Object]:
                 hint="Give landmark CSV, COCO keypoints or another format of points",
             )
         if in_boxes:
-            found += _in_boxes(sample, target)
+            found += [(number, instance) for instance in _in_boxes(sample.name, target)]
         else:
-            found.append(_alone(sample, target, len(data.classes)))
+            found.append((number, _alone(sample.name, target)))
+    if not any(isinstance(sample.target, PointsTarget) and sample.target.visible.any() for sample in data):
+        raise DataError(f"not one point is there in the {len(data)} pictures", hint="Check the annotations")
     return found
 
 
-def _in_boxes(sample: Sample, target: PointsTarget) -> list[_Object]:
+def _in_boxes(name: str, target: PointsTarget) -> list[int]:
     if target.boxes is None and len(target.points):
         raise DataError(
-            f"'{sample.name}' shows an object without a box",
-            hint="Add boxes, or learn from whole pictures: --crop picture",
+            f"'{name}' shows an object without a box", hint="Add boxes, or learn from whole pictures: --crop picture"
         )
-    boxes = target.boxes if target.boxes is not None else np.zeros((0, 4))
-    objects = zip(target.points, target.visible, boxes, strict=True)
-    return [_Object(sample, points, visible, box) for points, visible, box in objects if visible.any()]
+    return np.flatnonzero(target.visible.any(axis=1)).tolist()
 
 
-def _alone(sample: Sample, target: PointsTarget, count: int) -> _Object:
+def _alone(name: str, target: PointsTarget) -> int | None:
     if len(target.points) > 1:
         raise DataError(
-            f"'{sample.name}' shows {len(target.points)} objects, and each picture is to be one",
+            f"'{name}' shows {len(target.points)} objects, and each picture is to be one",
             hint="Add boxes to the data and say --crop box, or cut the objects out",
         )
-    if not len(target.points):
-        return _Object(sample, np.zeros((count, 2)), np.zeros(count, bool), None)
-    return _Object(sample, target.points[0], target.visible[0], None)
+    return 0 if len(target.points) else None
 
 
 def placed(

@@ -14,7 +14,15 @@ from cvtl.augmentation import View
 from cvtl.data import BoxesTarget, Dataset, PointsTarget
 from cvtl.errors import DataError
 from cvtl.preprocessing import InputSpec, resize
-from cvtl_landmarks.samples import PlacedPoints, PointSamples, mirrored_order, placed, variation_of
+from cvtl.training.memory import in_memory
+from cvtl_landmarks.samples import (
+    PlacedPoints,
+    PointSamples,
+    mirrored_order,
+    placed,
+    sample_spec,
+    variation_of,
+)
 
 INPUT = InputSpec(size_hw=(32, 32))
 SETTLED = {"flip_pairs": PAIRS, "crop": "picture"}
@@ -156,3 +164,24 @@ def test_points_that_a_view_leaves_out_are_not_there() -> None:
     assert isinstance(target, PlacedPoints)
     assert target.visible.tolist() == [False, True, False]
     assert NAMES[1] == "right"
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_samples_from_memory_are_those_from_files_to_the_bit(resize: str) -> None:
+    data, input = make_data(5, missing=[2]), INPUT.model_copy(update={"resize": resize})
+    options = make_options(**SETTLED)
+    kept = in_memory(data, sample_spec(input, variation_of(options)))
+    for seed, one in (((1, 2), kept), (None, in_memory(data, input))):
+        for index in range(5):
+            seen, target = PointSamples(one, input, options, seed)[index]
+            expected, at = PointSamples(data, input, options, seed)[index]
+            assert torch.equal(seen, expected)
+            assert torch.equal(target.places[target.visible], at.places[at.visible])
+            assert torch.equal(target.visible, at.visible)
+
+
+def test_data_without_a_single_point_are_refused() -> None:
+    hidden = PointsTarget(np.zeros((1, 3, 2)), np.zeros((1, 3), bool))
+    data = make_data(3)
+    with pytest.raises(DataError, match="not one point is there in the 3 pictures"):
+        samples(replace(data, samples=[replace(sample, target=hidden) for sample in data]))
