@@ -250,7 +250,11 @@ def _descend_on_all(
     head: nn.Sequential, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor] | None, settings: TrainSettings
 ) -> Iterator[dict[str, float]]:
     """L-BFGS (Liu and Nocedal 1989); an epoch is one iteration, of one or two passes over all pictures."""
-    features, labels = train
+    # Done once: with few classes it takes about as long as all the rest of a pass.
+    standardization, layers = head[0], head[1:]
+    with torch.no_grad():
+        features, labels = train = standardization(train[0]), train[1]
+        val = None if val is None else (standardization(val[0]), val[1])
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=1, max_eval=10, line_search_fn="strong_wolfe")
     weights = [parameter for parameter in head.parameters() if parameter.ndim > 1]
 
@@ -259,7 +263,7 @@ def _descend_on_all(
         total = settings.weight_decay / 2 * torch.stack([weight.square().sum() for weight in weights]).sum()
         total.backward()  # type: ignore[no-untyped-call]
         for some, their_labels in zip(torch.split(features, _ROWS), torch.split(labels, _ROWS), strict=True):
-            error = F.cross_entropy(head(some), their_labels, reduction="sum") / len(labels)
+            error = F.cross_entropy(layers(some), their_labels, reduction="sum") / len(labels)
             error.backward()  # type: ignore[no-untyped-call]
             total = total + error.detach()
         return total.detach()
@@ -268,7 +272,7 @@ def _descend_on_all(
         seed_all(settings.seed, RandomStream.STEP, epoch)
         head.train()
         optimizer.step(loss)  # type: ignore[no-untyped-call]
-        figures = _measure("train", head, train, 0.0) | ({} if val is None else _measure("val", head, val, 0.0))
+        figures = _measure("train", layers, train, 0.0) | ({} if val is None else _measure("val", layers, val, 0.0))
         _check_finite(figures["train_loss"], epoch)
         yield figures
 
