@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from cvtl import backbones
 from cvtl.backbones.backbone import EVERYTHING
-from cvtl.backbones.loading import IMAGENET
 from cvtl.data import ClassTarget, Dataset, Sample
 from cvtl.errors import DataError, UsageError
 from cvtl.model import Model
@@ -21,7 +20,7 @@ from cvtl.progress import Progress
 from cvtl.results import Classification, Result
 from cvtl_classify.heads import make_head, start_as_he
 from cvtl_classify.network import Classifier, feature_spaces, feature_width, stage_parameters
-from cvtl_classify.options import NO_WEIGHTS, ClassifyOptions
+from cvtl_classify.options import ClassifyOptions
 from cvtl_classify.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -232,15 +231,7 @@ def _check_size(backbone: backbones.Backbone, size: int) -> None:
 
 
 def _weights(options: ClassifyOptions) -> str | Path | None:
-    if options.strategy == "scratch" or options.weights == NO_WEIGHTS:
-        return None
-    if options.weights is None:
-        # Nothing is downloaded that nobody has asked for.
-        raise UsageError(
-            f"nothing says where the weights of the backbone '{options.backbone}' come from",
-            hint="Add --weights imagenet (published ones, downloaded once), --weights FILE, or --weights none",
-        )
-    return options.weights if options.weights == IMAGENET else Path(options.weights)
+    return None if options.strategy == "scratch" else backbones.chosen_weights(options.weights, options.backbone)
 
 
 def _frozen_below(backbone: backbones.Backbone, options: ClassifyOptions) -> str | None:
