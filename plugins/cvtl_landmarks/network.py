@@ -50,14 +50,14 @@ class RegressionHead(nn.Module):
 
     def __init__(self, channels: int, *, points: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, _REDUCED, 1)
+        self.reduce = nn.Sequential(nn.Conv2d(channels, _REDUCED, 1, bias=False), nn.BatchNorm2d(_REDUCED), nn.ReLU())
         self.dense = nn.Linear(_REDUCED * _GRID**2, hidden)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden, 2 * points)
 
     def forward(self, maps: Tensor) -> Tensor:
         """The last map (N, C, h, w) to places (N, K, 2)."""
-        cells = F.adaptive_avg_pool2d(self.reduce(maps).relu(), _GRID).flatten(1)
+        cells = F.adaptive_avg_pool2d(self.reduce(maps), _GRID).flatten(1)
         offsets = self.output(self.dropout(self.dense(cells).relu()))
         # From the middle of the picture: that is where the points of an untrained head lie.
         places: Tensor = 0.5 + offsets.view(len(maps), -1, 2)
