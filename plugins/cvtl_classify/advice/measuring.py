@@ -130,6 +130,11 @@ def measure(
                 if "head" in options.model_fields_set:
                     raise
                 notes.append(f"{describe(candidate)} was not tried: {error.what}")
+    dense = _with_dense_layer(trials, options)
+    if dense is not None:
+        spaces = candidates[best_of(trials).options]
+        with show(material.fold_count, "trainings") as progress:
+            trials.append(probe(dense, features, spaces, material, settings, progress=progress, device=device))
     why_not = _why_no_finetune(trials, backbone, options, settings, material, limits)
     finetune, start = None, None
     if not why_not:
@@ -185,6 +190,17 @@ def head_candidates(backbone: Backbone, options: ClassifyOptions) -> Iterator[Cl
     for way in ways:
         for head in heads:
             yield options.model_copy(update={"strategy": "features", "head": head, **way})
+
+
+def _with_dense_layer(trials: Sequence[Trial], options: ClassifyOptions) -> ClassifyOptions | None:
+    """Head `mlp` on whatever the best of the others sees: it takes too long to be tried everywhere.
+
+    None where the user has named a head, or nothing is left to gain.
+    """
+    best = best_of(trials)
+    if "head" in options.model_fields_set or best.accuracy.value >= NO_ROOM:
+        return None
+    return best.options.model_copy(update={"head": "mlp"})
 
 
 def best_of(trials: Iterable[Trial]) -> Trial:

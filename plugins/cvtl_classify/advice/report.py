@@ -150,7 +150,7 @@ def _by_stage(advice: Advice) -> Iterator[tuple[str, dict[str, Trial]]]:
 
 
 def _is_plain(options: ClassifyOptions) -> bool:
-    return options.stages == "last" and options.pooling == "average"
+    return options.stages == "last" and options.pooling == "average" and options.head in _HEADS
 
 
 def _stages(advice: Advice) -> Table:

@@ -21,7 +21,7 @@ from cvtl_classify.advice import measuring, probing
 from cvtl_classify.advice.choosing import choose, decide
 from cvtl_classify.advice.finetuning import ShortFineTune
 from cvtl_classify.advice.material import Material
-from cvtl_classify.advice.measuring import Limits, Measurements, head_candidates, measure
+from cvtl_classify.advice.measuring import Limits, Measurements, best_of, head_candidates, measure
 from cvtl_classify.advice.probing import Trial, describe
 from cvtl_classify.options import ClassifyOptions
 
@@ -226,6 +226,26 @@ def test_what_is_announced_is_done(lenet: Backbone, show: Any, shown: list[Any])
     measure(make_data(60, classes=HARD), options, TrainSettings(epochs=2), lenet, show=show)
     assert [each.noun for each in shown] == ["fingerprints", "pictures", "trainings", "passes"]
     assert [each.done for each in shown] == [each.total for each in shown]
+
+
+def test_a_dense_layer_is_tried_on_what_the_best_of_the_other_heads_sees(lenet: Backbone, show: Any) -> None:
+    options = ClassifyOptions(cache=False)
+    found = measure(make_data(60, classes=HARD), options, QUICK, lenet, show=show)
+    *others, dense = found.trials
+    best = best_of(others).options
+    assert dense.options == best.model_copy(update={"head": "mlp"})
+    assert {trial.options.head for trial in others} == {"linear", "svm"}
+
+
+@pytest.mark.parametrize(("said", "data"), [({"head": "svm"}, {"classes": HARD}), ({}, {})])
+def test_no_dense_layer_is_tried_if_a_head_is_said_or_nothing_is_to_gain(
+    lenet: Backbone, show: Any, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], data: dict[str, Any]
+) -> None:
+    if not said:
+        monkeypatch.setattr("cvtl_classify.advice.measuring.NO_ROOM", 0.0)
+    options = ClassifyOptions(cache=False, **said)
+    found = measure(make_data(60, **data), options, QUICK, lenet, show=show)
+    assert "mlp" not in {trial.options.head for trial in found.trials}
 
 
 def test_what_is_not_said_on_the_command_line_is_open(folders: Path, lenet_file: Path, tmp_path: Path) -> None:

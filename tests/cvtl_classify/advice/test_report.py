@@ -77,6 +77,7 @@ def test_other_strategies_have_the_short_fine_tune_at_the_end(advice: Advice) ->
         "svm, all stages",
         "linear, last stage, grid",
         "svm, last stage, grid",
+        "mlp, up to conv1",
     ]
     assert str(table.rows[-1][0]).startswith("finetune: linear")
     assert "points" in table.note
@@ -117,7 +118,7 @@ def test_programs_get_the_same(advice: Advice) -> None:
     assert found["command"] == "cvtl train classify photos"
     assert found["options"]["strategy"] == advice.decision.options.strategy
     assert found["distances"] == {"conv1": 0.5, "conv2": 0.75}
-    assert len(found["measured"]["heads"]) == 8
+    assert len(found["measured"]["heads"]) == 9
     assert found["quadrant"]["similar"] is True
     assert found["figures"]["distance from natural photographs"]["value"] == 0.625
     assert [each["kind"] for each in found["sections"]] == ["table", "table", "table", "table", "curves"]
