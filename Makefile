@@ -9,8 +9,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constr
 demo: $(VENV)/installed  ## find objects in a built-in picture with built-in weights
 	$(BIN)/cvtl run detect --save-images
 
-test: $(VENV)/installed-dev  ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev  ## run the tests, on as many cores as there are
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/installed-dev  ## check style and types
 	$(BIN)/ruff check .

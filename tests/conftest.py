@@ -19,6 +19,10 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported, here and in processes under test: workers that fight for cores wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 THIRD_PARTY = Path(__file__).parent / "third_party"
 
