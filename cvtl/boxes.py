@@ -15,6 +15,7 @@ device of the boxes.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -163,6 +164,57 @@ def giou(boxes: Tensor, others: Tensor) -> Tensor:
     first, second = _floating(boxes)[:, None], _floating(others)[None]
     hull = _area(torch.minimum(first[..., :2], second[..., :2]), torch.maximum(first[..., 2:], second[..., 2:]))
     return _ratio(intersection, union) - _ratio(hull - union, hull)
+
+
+def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of each box with its own other one.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        others: (N, 4), xyxy.
+
+    Returns:
+        (N,), in [0, 1]; 0 where either box has no extent.
+
+    Example:
+        >>> paired_iou(torch.tensor([[0, 0, 4, 4], [0, 0, 4, 4]]), torch.tensor([[0, 0, 4, 4], [4, 0, 8, 4]])).tolist()
+        [1.0, 0.0]
+    """
+    first, second = _floating(boxes), _floating(others)
+    shared = _area(torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:]))
+    return _ratio(shared, area(first) + area(second) - shared)
+
+
+def paired_ciou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Complete IoU of each box with its own other one.
+
+    IoU less the squared distance of the centres as a part of the hull's squared diagonal, and less how much the
+    aspect ratios differ. The weight of the latter takes part in no gradient, as in the authors' code.
+
+    Source: Zheng et al. 2020, arXiv 1911.08287, equations 8 to 11.
+
+    Args:
+        boxes: (N, 4), xyxy, all with an extent.
+        others: (N, 4), xyxy, all with an extent.
+
+    Returns:
+        (N,), 1 for equal boxes, above -1.5 for any.
+
+    Example:
+        >>> ciou = paired_ciou(torch.tensor([[0.0, 0, 1, 1]] * 2), torch.tensor([[0.0, 0, 1, 1], [3, 0, 4, 1]]))
+        >>> [round(value, 4) for value in ciou.tolist()]
+        [1.0, -0.5294]
+    """
+    first, second = _floating(boxes), _floating(others)
+    overlap = paired_iou(first, second)
+    hull = torch.maximum(first[:, 2:], second[:, 2:]) - torch.minimum(first[:, :2], second[:, :2])
+    between = (first[:, :2] + first[:, 2:] - second[:, :2] - second[:, 2:]) / 2
+    distance = _ratio(between.square().sum(dim=1), hull.square().sum(dim=1))
+    widths, heights = zip(*((box[:, 2:] - box[:, :2]).unbind(dim=1) for box in (first, second)), strict=True)
+    shape = 4 / math.pi**2 * (torch.atan2(widths[0], heights[0]) - torch.atan2(widths[1], heights[1])).square()
+    with torch.no_grad():
+        weight = _ratio(shape, 1 - overlap + shape)
+    return overlap - distance - weight * shape
 
 
 def nms(boxes: Tensor, scores: Tensor, labels: Tensor | None = None, *, iou_threshold: float) -> Tensor:
