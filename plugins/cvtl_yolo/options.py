@@ -103,7 +103,7 @@ class YoloOptions(Options):
 
     def train_defaults(self) -> Mapping[str, Any]:
         """What served on a few hundred pictures."""
-        return {"epochs": 60, "batch_size": 16, "learning_rate": 2e-3, "weight_decay": 1e-2}
+        return {"epochs": 60, "batch_size": 8, "learning_rate": 2e-3, "weight_decay": 1e-2}
 
     def variation(self) -> Variation:
         """By how much training views differ from the plain one."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,6 +15,7 @@ from tiny_yolo import make_data, make_model, train_tiny
 
 import cvtl
 from cvtl import weights
+from cvtl.data import BoxesTarget, Dataset
 from cvtl.errors import OutputError
 from cvtl.evaluation.settings import EvalSettings
 from cvtl.training import TrainSettings, train
@@ -23,6 +26,14 @@ from cvtl_yolo.settling import SETTLED_NAME, count_lost
 EQUAL_FILES = ("best.safetensors", "metrics.csv")
 PLAIN = {"mosaic": 0.0, "multi_scale": 1.0, "ema": 0.0}
 ALL_ON = {"mosaic": 0.5, "multi_scale": 1.5, "ema": 0.9}
+
+
+def alike(count: int) -> Dataset:
+    """Two pictures, each with so many objects in one place, and from two on another elsewhere."""
+    boxes = [[10.0, 10, 30, 30]] * count + [[50.0, 10, 70, 30]] * (count > 1)
+    target = BoxesTarget(np.array(boxes), np.zeros(len(boxes), np.int64))
+    data = make_data(2)
+    return replace(data, samples=[replace(each, target=target) for each in data])
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -132,17 +143,15 @@ def test_given_anchors_are_not_looked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"loss": "squared", "levels": 1, "anchors": 1, "cut": None}, "objects"),
-        ({}, "has a place in the grid"),
-    ],
+    ("count", "said"),
+    [(1, "Each of the 2 objects has a place in the grid"), (3, "4 of 8 objects are lost: others have their cells")],
 )
 def test_it_is_said_at_the_start_what_the_grid_can_hold(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, said: str
 ) -> None:
+    model, data = make_model(loss="squared", levels=1, anchors=1), alike(count)
     settings = TrainSettings(epochs=1, batch_size=8, workers=0, device="cpu")
-    train(make_model(**options), make_data(8), make_data(4, first=50), settings, tmp_path / "run")
+    train(model, data, make_data(4, first=50), settings, tmp_path / "run")
     shown = " ".join(capsys.readouterr().err.split())
     assert "Anchors in pixels of the input: " in shown
     assert said in shown
@@ -150,17 +159,8 @@ def test_it_is_said_at_the_start_what_the_grid_can_hold(
 
 @pytest.mark.parametrize("loss", ["squared", "modern"])
 def test_objects_without_a_place_are_counted(loss: str) -> None:
-    from dataclasses import replace
-
-    import numpy as np
-
-    from cvtl.data import BoxesTarget
-
     model = make_model(loss=loss, levels=1, anchors=1)
-    same = BoxesTarget(np.array([[10.0, 10, 30, 30]] * 3 + [[50, 10, 70, 30]]), np.zeros(4, np.int64))
-    data = make_data(2)
-    data = replace(data, samples=[replace(each, target=same) for each in data])
-    assert count_lost(plain_objects(data, model.input), model.grid(), model.options) == 4
+    assert count_lost(plain_objects(alike(3), model.input), model.grid(), model.options) == 4
 
 
 def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
