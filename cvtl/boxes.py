@@ -15,11 +15,17 @@ device of the boxes.
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Callable
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision import ops
+
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def xyxy_to_xywh(boxes: Tensor) -> Tensor:
@@ -165,6 +171,57 @@ def giou(boxes: Tensor, others: Tensor) -> Tensor:
     return _ratio(intersection, union) - _ratio(hull - union, hull)
 
 
+def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union of each box with its own other one.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        others: (N, 4), xyxy.
+
+    Returns:
+        (N,), in [0, 1]; 0 where either box has no extent.
+
+    Example:
+        >>> paired_iou(torch.tensor([[0, 0, 4, 4], [0, 0, 4, 4]]), torch.tensor([[0, 0, 4, 4], [4, 0, 8, 4]])).tolist()
+        [1.0, 0.0]
+    """
+    first, second = _floating(boxes), _floating(others)
+    shared = _area(torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:]))
+    return _ratio(shared, area(first) + area(second) - shared)
+
+
+def paired_ciou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Complete IoU of each box with its own other one.
+
+    IoU less the squared distance of the centres as a part of the hull's squared diagonal, and less how much the
+    aspect ratios differ. The weight of the latter takes part in no gradient, as in the authors' code.
+
+    Source: Zheng et al. 2020, arXiv 1911.08287, equations 8 to 11.
+
+    Args:
+        boxes: (N, 4), xyxy, all with an extent.
+        others: (N, 4), xyxy, all with an extent.
+
+    Returns:
+        (N,), 1 for equal boxes, above -1.5 for any.
+
+    Example:
+        >>> ciou = paired_ciou(torch.tensor([[0.0, 0, 1, 1]] * 2), torch.tensor([[0.0, 0, 1, 1], [3, 0, 4, 1]]))
+        >>> [round(value, 4) for value in ciou.tolist()]
+        [1.0, -0.5294]
+    """
+    first, second = _floating(boxes), _floating(others)
+    overlap = paired_iou(first, second)
+    hull = torch.maximum(first[:, 2:], second[:, 2:]) - torch.minimum(first[:, :2], second[:, :2])
+    between = (first[:, :2] + first[:, 2:] - second[:, :2] - second[:, 2:]) / 2
+    distance = _ratio(between.square().sum(dim=1), hull.square().sum(dim=1))
+    widths, heights = zip(*((box[:, 2:] - box[:, :2]).unbind(dim=1) for box in (first, second)), strict=True)
+    shape = 4 / math.pi**2 * (torch.atan2(widths[0], heights[0]) - torch.atan2(widths[1], heights[1])).square()
+    with torch.no_grad():
+        weight = _ratio(shape, 1 - overlap + shape)
+    return overlap - distance - weight * shape
+
+
 def nms(boxes: Tensor, scores: Tensor, labels: Tensor | None = None, *, iou_threshold: float) -> Tensor:
     """Non-maximum suppression: of boxes that overlap, keep the best.
 
@@ -186,14 +243,16 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor | None = None, *, iou_thre
     """
     # torchvision's batched_nms tells classes apart by shifting boxes, which rounds large coordinates and mixes classes
     # where coordinates are negative; and it promises no order among equal scores.
-    order = scores.argsort(descending=True, stable=True)
+    best_first = scores.argsort(descending=True, stable=True)
+    order, counts = _by_class(best_first, labels)
     boxes = _floating(boxes)[order]
     rank = torch.arange(len(order), 0, -1, dtype=boxes.dtype, device=boxes.device)
-    labels = torch.zeros_like(order) if labels is None else labels[order]
     kept = torch.zeros_like(order, dtype=torch.bool)
-    for members in _by_class(labels):
-        kept[members[ops.nms(boxes[members], rank[members], iou_threshold)]] = True
-    return order[kept]
+    start = 0
+    for end in counts.cumsum(0).tolist():
+        kept[order[start:end][ops.nms(boxes[start:end], rank[start:end], iou_threshold)]] = True
+        start = end
+    return best_first[kept[best_first]]
 
 
 def soft_nms(
@@ -228,26 +287,51 @@ def soft_nms(
         >>> soft_nms(boxes, torch.tensor([0.9, 0.8, 0.7]), method="linear")
         (tensor([0, 2, 1]), tensor([0.9000, 0.7000, 0.4000]))
     """
-    cpu_boxes, new_scores = _floating(boxes).cpu(), scores.cpu().clone()
-    labels = torch.zeros_like(scores) if labels is None else labels
-    for members in _by_class(labels.cpu()):
-        rest = members
-        while len(rest := rest[new_scores[rest] >= score_threshold]):
-            best = new_scores[rest].argmax()
-            chosen, rest = rest[best], torch.cat([rest[:best], rest[best + 1 :]])
-            overlap = iou(cpu_boxes[chosen][None], cpu_boxes[rest])[0].to(new_scores.dtype)
-            if method == "linear":
-                decay = torch.where(overlap > iou_threshold, 1 - overlap, 1)
-            else:
-                decay = torch.exp(-(overlap**2) / sigma)
-            new_scores[rest] *= decay
-    order = new_scores.argsort(descending=True, stable=True)
-    kept = order[new_scores[order] >= score_threshold]
-    return kept.to(boxes.device), new_scores[kept].to(boxes.device)
+    if method == "linear":
+
+        def decay(overlaps: Floats) -> Floats:
+            return np.where(overlaps > iou_threshold, 1 - overlaps, 1)
+    else:
+
+        def decay(overlaps: Floats) -> Floats:
+            weights: Floats = np.exp(-(overlaps**2) / sigma)
+            return weights
+
+    # One box at a time means many small steps, for each of which torch takes several times as long as NumPy.
+    corners, new_scores = _floating(boxes).cpu().numpy(), _floating(scores).cpu().numpy().copy()
+    order, counts = _by_class(torch.arange(len(scores)), None if labels is None else labels.cpu())
+    for members in np.split(order.numpy(), counts.cumsum(0)[:-1].numpy()):
+        new_scores[members] = _decayed(corners[members], new_scores[members], decay, score_threshold)
+    final = torch.from_numpy(new_scores)
+    order = final.argsort(descending=True, stable=True)
+    kept = order[final[order] >= score_threshold]
+    return kept.to(boxes.device), final[kept].to(boxes.device, scores.dtype)
 
 
-def _by_class(labels: Tensor) -> list[Tensor]:
-    return [torch.where(labels == label)[0] for label in torch.unique(labels)]
+def _decayed(boxes: Floats, scores: Floats, decay: Callable[[Floats], Floats], least: float) -> Floats:
+    """Scores (N,) after each box, the best of the rest first, has lowered those of the rest; until that is below."""
+    final, rest = scores.copy(), np.arange(len(scores))
+    areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
+    while len(rest):
+        best = final[rest].argmax()
+        chosen, rest = rest[best], np.delete(rest, best)
+        if final[chosen] < least:
+            break
+        others = boxes[rest]
+        shared = np.minimum(boxes[chosen, 2:], others[:, 2:]) - np.maximum(boxes[chosen, :2], others[:, :2])
+        intersection = shared.clip(0).prod(axis=1)
+        union = areas[chosen] + areas[rest] - intersection
+        overlaps = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+        final[rest] *= decay(overlaps.astype(final.dtype, copy=False))
+    return final
+
+
+def _by_class(order: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Indices of boxes class by class, within a class in the given order; and how many there are of each class."""
+    if labels is None:
+        return order, torch.tensor([len(order)])
+    order = order[labels[order].argsort(stable=True)]
+    return order, torch.unique_consecutive(labels[order], return_counts=True)[1]
 
 
 def _intersection_and_union(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

@@ -101,7 +101,10 @@ class Model(nn.Module, ABC):
         return self.training_samples(data, epoch=0, seed=seed)
 
     def augment(self, images: Tensor) -> Tensor:
-        """Augmentation of a training batch, on the device: uint8 (N, 3, h, w) in, (N, 3, *input.size_hw) out."""
+        """Augmentation of a training batch, on the device: uint8 (N, 3, h, w) in, (N, 3, *input.size_hw) out.
+
+        It may give another size where `loss` takes one: whole batches larger or smaller, say.
+        """
         return images
 
     def measure(self, images: Tensor, targets: Sequence[Any]) -> Mapping[str, Tensor]:
@@ -126,6 +129,18 @@ class Model(nn.Module, ABC):
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """What learns, in groups: by what factor the learning rate of each is multiplied, and its parameters."""
         return [(1.0, [parameter for parameter in self.parameters() if parameter.requires_grad])]
+
+    def after_step(self) -> None:
+        """What follows each step of the optimizer: an average of the weights that goes along, say.
+
+        Its state has to be in the model's `state_dict`, or a resumed training would not equal an uninterrupted one.
+        """
+        return
+
+    def saved_state(self) -> Mapping[str, Tensor]:
+        """The tensors that a weights file holds: `state_dict`, less what only training needs."""
+        state: Mapping[str, Tensor] = self.state_dict()
+        return state
 
     def fit(self, train_data: Dataset, val_data: Dataset, settings: TrainSettings, run: TrainRun) -> None:
         """Train: by default with the one loop over `loss`, which calls all of the above.

@@ -158,7 +158,7 @@ def save(
         versions=installed_versions(),
         licence=licence,
     )
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.saved_state().items()}
     text = json.dumps(header.model_dump(mode="json"), sort_keys=True)
     return write_atomically(path, to_bytes(tensors, metadata={METADATA_KEY: text}))
 

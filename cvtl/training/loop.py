@@ -166,6 +166,7 @@ class _Loop(LightningModule):
         return figures["loss"]
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        self.model.after_step()
         self.progress.advance(self.bar)
 
     def on_validation_epoch_start(self) -> None:

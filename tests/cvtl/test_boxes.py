@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.ops import complete_box_iou_loss
 
 from cvtl import boxes as B
 
@@ -53,6 +54,15 @@ def slow_giou(a: BoxTuple, b: BoxTuple) -> float:
     intersection = slow_area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     union = slow_area(a) + slow_area(b) - intersection
     return slow_iou(a, b) - ((hull - union) / hull if hull else 0.0)
+
+
+def slow_ciou(a: BoxTuple, b: BoxTuple) -> float:
+    diagonal = (max(a[2], b[2]) - min(a[0], b[0])) ** 2 + (max(a[3], b[3]) - min(a[1], b[1])) ** 2
+    distance = ((a[0] + a[2] - b[0] - b[2]) / 2) ** 2 + ((a[1] + a[3] - b[1] - b[3]) / 2) ** 2
+    angles = [math.atan((box[2] - box[0]) / (box[3] - box[1])) for box in (a, b)]
+    v = 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
+    alpha = v / (1 - slow_iou(a, b) + v) if v else 0
+    return slow_iou(a, b) - distance / diagonal - alpha * v
 
 
 def slow_nms(boxes: list[BoxTuple], scores: list[float], labels: list[int], iou_threshold: float) -> list[int]:
@@ -170,6 +180,40 @@ def test_overlaps_stay_in_their_ranges_and_do_not_depend_on_the_order(first: Box
     assert B.iou(a, a).item() == B.giou(a, a).item() == 1
 
 
+@given(pairs=st.lists(st.tuples(real_box, real_box), max_size=5))
+def test_paired_overlaps_equal_plain_loops(pairs: list[tuple[BoxTuple, BoxTuple]]) -> None:
+    a, b = (tensor_of([pair[side] for pair in pairs]) for side in (0, 1))
+    for fast, slow in ((B.paired_iou, slow_iou), (B.paired_ciou, slow_ciou)):
+        expected = torch.tensor([slow(x, y) for x, y in pairs])
+        torch.testing.assert_close(fast(a, b), expected, rtol=0, atol=1e-5)
+
+
+@given(first=st.lists(any_box, max_size=4))
+def test_paired_iou_is_the_diagonal_of_all_pairs(first: list[BoxTuple]) -> None:
+    a, b = tensor_of(first), tensor_of(first[::-1])
+    assert torch.equal(B.paired_iou(a, b), B.iou(a, b).diagonal())
+
+
+def test_ciou_agrees_with_torchvisions_loss() -> None:
+    boxes, _, _ = random_boxes(200, 1, seed=4)
+    others, _, _ = random_boxes(200, 1, seed=5)
+    expected = 1 - complete_box_iou_loss(boxes, others)
+    torch.testing.assert_close(B.paired_ciou(boxes, others), expected, rtol=0, atol=1e-5)
+
+
+def test_ciou_draws_boxes_that_do_not_overlap_together() -> None:
+    box = torch.tensor([[0.0, 0, 10, 10]], requires_grad=True)
+    B.paired_ciou(box, torch.tensor([[30.0, 0, 60, 10]])).sum().backward()
+    assert box.grad is not None
+    assert (box.grad[0, [0, 2]] > 0).any()
+    assert box.grad.isfinite().all()
+
+
+def test_no_pairs_have_no_overlaps() -> None:
+    assert B.paired_iou(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0,)
+    assert B.paired_ciou(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0,)
+
+
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
 @pytest.mark.parametrize("overlap", [B.iou, B.giou])
 def test_overlap_with_no_boxes_keeps_both_dimensions(
@@ -250,8 +294,10 @@ def test_nms_takes_integer_boxes_of_any_size() -> None:
     assert B.nms(boxes, torch.tensor([0.5, 0.6]), iou_threshold=0.9).tolist() == [1]
 
 
-def test_ten_thousand_boxes_of_eighty_classes() -> None:
+@pytest.mark.parametrize("ties", [50, 3])  # so many different scores only
+def test_ten_thousand_boxes_of_eighty_classes(ties: int) -> None:
     boxes, scores, labels = random_boxes(10_000, 80, seed=1, side=300)
+    scores = (scores * ties).floor() / ties
     kept = B.nms(boxes, scores, labels, iou_threshold=0.5)
     expected = []
     for label in range(80):
@@ -289,6 +335,26 @@ def test_soft_nms_equals_a_plain_loop(
     expected = slow_soft_nms(boxes, scores, labels, decay, 0.01)
     assert kept.tolist() == [i for i, _ in expected]
     assert new_scores.tolist() == pytest.approx([score for _, score in expected], abs=1e-12)
+
+
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_soft_nms_of_many_boxes_equals_a_plain_loop(method: Literal["linear", "gaussian"]) -> None:
+    def decay(overlap: float) -> float:
+        return math.exp(-(overlap**2) / 0.5) if method == "gaussian" else 1 - overlap if overlap > 0.3 else 1.0
+
+    boxes, scores, labels = random_boxes(300, 3, seed=8)
+    boxes, scores = boxes.double(), scores.double()
+    kept, new_scores = B.soft_nms(boxes, scores, labels, method=method)
+    expected = slow_soft_nms(boxes.tolist(), scores.tolist(), labels.tolist(), decay, 0.001)
+    # The loop's list is by the turn in which boxes were chosen in all classes, which is by their final scores.
+    assert kept.tolist() == [i for i, _ in expected]
+    assert new_scores.tolist() == pytest.approx([score for _, score in expected], abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_soft_nms_gives_scores_of_the_type_it_was_given(dtype: torch.dtype) -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
+    assert B.soft_nms(boxes, torch.tensor([0.5, 0.25], dtype=dtype))[1].dtype == dtype
 
 
 @pytest.mark.parametrize("method", ["linear", "gaussian"])
