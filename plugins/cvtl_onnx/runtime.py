@@ -8,6 +8,7 @@ comes too late for the first event. Whoever wants it may set ORT_DISABLE_TELEMET
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -176,6 +177,6 @@ def _advice(error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """What onnxruntime says, without the code and the source line that stand before it."""
-    line = str(error).strip().partition("\n")[0]
-    return line.rpartition(" : ")[2].strip().rstrip(".")
+    """What onnxruntime says, without the code, the source line and the path that stand before it."""
+    line = str(error).strip().partition("\n")[0].rpartition(" : ")[2]
+    return re.sub(r"^Load model from .* failed:", "", line).strip().rstrip(".")

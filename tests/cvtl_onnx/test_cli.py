@@ -12,7 +12,8 @@ import pytest
 from conftest import Command
 from made_onnx import constant_net, mean_net
 
-from cvtl_onnx.layouts import cells
+from cvtl_onnx.layouts import LAYOUTS, cells
+from cvtl_onnx.options import ClassifyPredictOptions, DetectPredictOptions, ReadingOptions
 
 SIDE = 32
 OBJECT = (4.0, 8.0, 20.0, 24.0)
@@ -193,3 +194,14 @@ def test_without_onnxruntime_the_command_says_how_to_install_it(
     assert said.code == 1
     assert "pip install 'cvtl[export]'" in said.err
     assert "onnx_detect" in command("plugins").out
+
+
+def test_the_documentation_names_every_layout_and_option() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text()
+    for name in LAYOUTS:
+        assert f"| `{name}` |" in text
+    for name in ReadingOptions.model_fields:
+        assert f"--{name}" in text
+    for options in (DetectPredictOptions, ClassifyPredictOptions):
+        for name in options.model_fields:
+            assert f"--predict.{name.replace('_', '-')}" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from plain_detectors import READERS, Box, suppress
 from torch import Tensor
 
 from cvtl import ensemble, weights
+from cvtl.cascade import with_detector
 from cvtl.devices import Predictor
 from cvtl.errors import UsageError, WeightsError
-from cvtl.model import Model
+from cvtl.model import ComposedModel, Model
+from cvtl.options import Options
 from cvtl.preprocessing import InputSpec, place
-from cvtl.results import Classification, Detections
+from cvtl.results import Classification, Detections, Result
+from cvtl.run_settings import DetectorSettings
 from cvtl_onnx.layouts import cells
 from cvtl_onnx.model import OnnxDetector
 from cvtl_onnx.options import DetectOptions
@@ -174,6 +178,28 @@ def test_classifiers_are_averaged_with_others(tmp_path: Path) -> None:
     first = np.exp([0, 2]) / np.exp([0, 2]).sum()
     assert isinstance(found, Classification)
     assert found.scores.tolist() == pytest.approx(((first + 0.5) / 2).tolist(), abs=1e-5)
+
+
+def test_a_detector_finds_what_another_model_looks_at(tmp_path: Path) -> None:
+    rows = np.zeros((300, 6), np.float32)
+    rows[0], rows[1] = (8, 8, 40, 40, 0.9, 2), (0, 0, 9, 9, 0.1, 1)
+    path = constant_net(tmp_path / "n.onnx", rows, size_hw=(SIDE, SIDE), metadata=ULTRALYTICS)
+    seen: list[Tensor] = []
+
+    class Looker(ComposedModel):
+        plugin = "looker"
+
+        def predict(self, images: Sequence[Tensor]) -> list[Result]:
+            raise NotImplementedError
+
+        def predict_in_boxes(self, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> list[Result]:
+            seen.extend(boxes)
+            return []
+
+    looker = Looker(Options(), ("point",), InputSpec(size_hw=(8, 8)))
+    settings = DetectorSettings(detector=str(path), detector_threshold=0.5)
+    predict(with_detector(looker, settings), [picture(128, 64)])
+    assert [each.tolist() for each in seen] == [[[0, 16, 48, 80]]]
 
 
 def test_it_cannot_be_trained(tmp_path: Path) -> None:

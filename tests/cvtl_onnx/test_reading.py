@@ -192,6 +192,19 @@ def test_a_truncated_file_is_named(net: Path, share: float) -> None:
         weights.read_header(net)
 
 
+def test_a_second_file_with_the_weights_is_read_and_missed(net: Path) -> None:
+    from onnx import load, save
+
+    model = load(str(constant_net(net, YOLOX)))
+    save(model, str(net), save_as_external_data=True, location="net.onnx.data", size_threshold=100)
+    assert read(net).options["layout"] == "yolox"
+    assert weights.load(net).device.type == "cpu"
+    net.with_name("net.onnx.data").rename(net.with_name("elsewhere"))
+    net.touch()
+    with pytest.raises(WeightsError, match=r"cannot read '.*net.onnx'.*second file beside it"):
+        read(net)
+
+
 def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").mkdir()
     with pytest.raises(WeightsError, match="is a folder"):
