@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -110,21 +110,28 @@ class _SharedProgress(Progress):
         self._progress.advance(self._steps // self._members - before // self._members)
 
 
-def load(paths: Sequence[str | Path], *, task: str | None = None, device: str | torch.device = "cpu") -> Model:
+def load(
+    paths: Sequence[str | Path],
+    *,
+    task: str | None = None,
+    device: str | torch.device = "cpu",
+    reading: Mapping[str, Any] | None = None,
+) -> Model:
     """Read weights files and give one model, ready to predict: the file's own, or an `Ensemble` of several.
 
     Args:
         paths: at least one.
         task: refuse weights made for another task.
         device: where to put the model.
+        reading: what to know of other tools' files, as for `cvtl.weights.read_header`.
 
     Raises:
         UsageError: the weights are for another task, or cannot be averaged (see `cvtl.weights.read_headers`).
         WeightsError: one is missing, damaged, foreign, or does not fit the network that its header describes.
         PluginError: the plugin that one names is not installed or broken.
     """
-    weights.read_headers(paths, task)
-    models = [weights.load(path, device=device) for path in paths]
+    weights.read_headers(paths, task, reading)
+    models = [weights.load(path, device=device, reading=reading) for path in paths]
     return models[0] if len(models) == 1 else Ensemble(models).eval()
 
 

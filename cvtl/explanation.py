@@ -104,7 +104,7 @@ class Explainer(Predictor):
         self.settings = settings
         self._label = None if settings.class_name is None else _label(settings.class_name, model.classes)
         # A plugin that cannot says so before anything is written.
-        blank = torch.zeros(3, *model.input.size_hw, dtype=torch.uint8, device=next(model.parameters()).device)
+        blank = torch.zeros(3, *model.input.size_hw, dtype=torch.uint8, device=model.device)
         model.explain(blank, 0)
 
     def _forward(self, images: Sequence[Tensor]) -> list[Result]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
@@ -44,6 +46,11 @@ class Model(nn.Module, ABC):
         self.options = options
         self.classes = tuple(classes)
         self.input = input
+
+    @property
+    def device(self) -> torch.device:
+        """Where pictures have to lie for `predict`: where its tensors are."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     @classmethod
     @abstractmethod

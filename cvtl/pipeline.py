@@ -7,6 +7,7 @@ and writes the same bytes.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ from cvtl.cascade import with_detector
 from cvtl.devices import Predictor, Upload, Uploader, choose_device
 from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresError, UsageError
 from cvtl.explanation import Explainer
+from cvtl.foreign import is_foreign
 from cvtl.images import Decoded
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
@@ -36,6 +38,7 @@ from cvtl.writers import Outcome, Writer
 if TYPE_CHECKING:
     from cvtl.model import Model
     from cvtl.results import Result, UInt8Image
+    from cvtl.weights import Header
 
 _LONGEST_ERROR = 300
 
@@ -94,6 +97,7 @@ def run(
     predict: Mapping[str, Any] | None = None,
     explain: ExplainSettings | None = None,
     detector: DetectorSettings | None = None,
+    reading: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -109,6 +113,7 @@ def run(
         predict: changes to the plugin's prediction options.
         explain: have weights that classify show where the evidence lies, too.
         detector: have weights that detect find the objects that the others look at.
+        reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -119,15 +124,17 @@ def run(
     settings = settings or RunSettings()
     device = choose_device(settings.device)
     paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
-    model = ensemble.load(paths, task=task, device=device)
+    headers = weights_file.read_headers(paths, task, reading)
+    model = ensemble.load(paths, task=task, device=device, reading=reading)
     if settings.save_heatmaps:
         predict = {**(predict or {}), "heatmaps": True}
         _require_heatmaps(model)
     model = with_detector(model, detector or DetectorSettings(), device=device)
     model.with_predict_options(**(predict or {}))
     identity = {
-        "task": weights_file.read_header(paths[0]).task,
+        "task": headers[0].task,
         "weights": _one_or_all([weights_file.digest(path) for path in paths]),
+        **_read_as(paths, headers),
         "options": model.options.model_dump(mode="json"),
         "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
         "device": device.type,
@@ -138,7 +145,7 @@ def run(
     about = {
         "command": command,
         "weights_file": _one_or_all([str(path) for path in paths]),
-        "versions": weights_file.installed_versions(),
+        "versions": weights_file.installed_versions() | _readers_versions(paths, headers),
     }
     precision = settings.precision
     predictor = Predictor(model, precision) if explain is None else Explainer(model, precision, explain)
@@ -158,7 +165,7 @@ class _Run:
         self.profile = Profile()
         self.task = str(folder.identity["task"])
         self.predictor = predictor
-        self.uploader = Uploader(next(predictor.model.parameters()).device)
+        self.uploader = Uploader(predictor.model.device)
         self.writer = Writer(folder, save_images=settings.save_images, save_heatmaps=settings.save_heatmaps)
 
     def over(self, items: Iterator[Item]) -> RunReport:
@@ -298,6 +305,19 @@ def _detector_identity(settings: DetectorSettings | None) -> dict[str, Any]:
         return {}
     chosen = settings.model_dump(mode="json", exclude={"detector"})
     return {"detector": {"weights": weights_file.digest(settings.detector), **chosen}}
+
+
+def _read_as(paths: Sequence[str | Path], headers: Sequence[Header]) -> dict[str, Any]:
+    """What of other tools' files rows depend on and their bytes do not say: class names, preprocessing."""
+    foreign = [each for path, each in zip(paths, headers, strict=True) if is_foreign(path)]
+    said = [each.model_dump_json(include={"classes", "input"}) for each in foreign]
+    return {"read_as": hashlib.sha256("\n".join(said).encode()).hexdigest()} if said else {}
+
+
+def _readers_versions(paths: Sequence[str | Path], headers: Sequence[Header]) -> dict[str, str]:
+    """Versions of the libraries that run other tools' files."""
+    foreign = [each for path, each in zip(paths, headers, strict=True) if is_foreign(path)]
+    return {name: version for each in foreign for name, version in each.versions.items()}
 
 
 def _timed(blocks: Iterator[Block], profile: Profile, stage: Any) -> Iterator[Block]:

@@ -28,9 +28,13 @@ class InputSpec(BaseModel):
         size_hw: height and width of the input in pixels.
         resize: `stretch` ignores the aspect ratio; `letterbox` keeps it and pads with grey, centred; `crop` scales
             the shorter side to fit and cuts the centre.
-        interpolation: of the (antialiased) resizer.
+        interpolation: of the resizer.
+        antialias: whether the resizer averages over what it makes smaller. Networks of others often learnt without, as
+            OpenCV's INTER_LINEAR resizes.
+        align: where a letterboxed picture lies in the input; what is left is grey.
         mean: subtracted per RGB channel after scaling to [0, 1].
         std: divided by per RGB channel.
+        channels: in which order the network takes them.
 
     Example:
         >>> InputSpec(size_hw=(32, 32)).resize
@@ -44,6 +48,9 @@ class InputSpec(BaseModel):
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    antialias: bool = True
+    align: Literal["centre", "top-left"] = "centre"
+    channels: Literal["rgb", "bgr"] = "rgb"
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def resize(image: Tensor, spec: InputSpec) -> Tensor:
 
     height, width = spec.size_hw
     new_hw = _scaled_hw((image.shape[-2], image.shape[-1]), spec)
-    scaled = resize_to(image, new_hw, interpolation=spec.interpolation)
+    scaled = resize_to(image, new_hw, interpolation=spec.interpolation, antialias=spec.antialias)
     top, left = _top_left(new_hw, spec)
     if spec.resize == "crop":
         return scaled[..., -top : height - top, -left : width - left]
@@ -106,8 +113,10 @@ def resize(image: Tensor, spec: InputSpec) -> Tensor:
     return pad(scaled, (left, right, top, bottom), value=LETTERBOX_GREY) if spec.resize == "letterbox" else scaled
 
 
-def resize_to(image: Tensor, size_hw: tuple[int, int], *, interpolation: str = "bilinear") -> Tensor:
-    """The one resizer: antialiased, uint8 in and out, the same in training, prediction and export.
+def resize_to(
+    image: Tensor, size_hw: tuple[int, int], *, interpolation: str = "bilinear", antialias: bool = True
+) -> Tensor:
+    """The one resizer: uint8 in and out, the same in training, prediction and export.
 
     Example:
         >>> import torch
@@ -119,19 +128,23 @@ def resize_to(image: Tensor, size_hw: tuple[int, int], *, interpolation: str = "
     if tuple(image.shape[-2:]) == tuple(size_hw):
         return image
     mode = v2.InterpolationMode(interpolation)
-    resized: Tensor = v2.resize(image, list(size_hw), interpolation=mode, antialias=True)
+    resized: Tensor = v2.resize(image, list(size_hw), interpolation=mode, antialias=antialias)
     return resized
 
 
 def normalize(images: Tensor, spec: InputSpec, dtype: torch.dtype | None = None) -> Tensor:
-    """Scale uint8 (..., 3, H, W) to [0, 1], subtract the mean, divide by the deviation; on the images' device."""
+    """Scale uint8 RGB (..., 3, H, W) to [0, 1], subtract the mean, divide by the deviation; on the images' device.
+
+    The channels come out in the order that the network takes them.
+    """
     import torch
 
     dtype = dtype or torch.float32
     mean = torch.tensor(spec.mean, device=images.device, dtype=dtype).view(3, 1, 1)
     std = torch.tensor(spec.std, device=images.device, dtype=dtype).view(3, 1, 1)
     # One multiplication and one addition instead of three passes over the picture.
-    return images.to(dtype).mul_(1 / (255 * std)).sub_(mean / std)
+    normalized = images.to(dtype).mul_(1 / (255 * std)).sub_(mean / std)
+    return normalized.flip(-3) if spec.channels == "bgr" else normalized
 
 
 def prepare(images: Sequence[Tensor], spec: InputSpec) -> Tensor:
@@ -150,6 +163,8 @@ def prepare(images: Sequence[Tensor], spec: InputSpec) -> Tensor:
 
 
 def _top_left(scaled_hw: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
+    if spec.resize == "letterbox" and spec.align == "top-left":
+        return 0, 0
     return (spec.size_hw[0] - scaled_hw[0]) // 2, (spec.size_hw[1] - scaled_hw[1]) // 2
 
 

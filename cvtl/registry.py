@@ -43,6 +43,25 @@ class Demo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignWeights:
+    """Files that other tools wrote and a plugin reads. Plugins of one package may share one of these.
+
+    Attributes:
+        suffixes: how their names end, in lower case, with the dot: `(".onnx",)`.
+        header: `module:function`, takes the path and the options below, returns a `cvtl.weights.Header` that says what
+            cvtl's own files say themselves; it raises `WeightsError` for what it cannot read. Imports no torch.
+        load: `module:function`, takes the path and that header, returns the `cvtl.model.Model` on the CPU.
+        options: `module:Class` of a pydantic model with `extra="forbid"`, each field with a default: what a user may
+            say of a file that does not say it itself. The command line shows its fields as options.
+    """
+
+    suffixes: tuple[str, ...]
+    header: str
+    load: str
+    options: str = "cvtl.options:Options"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PluginSpec:
     """What a plugin package declares about itself, without importing torch.
 
@@ -54,6 +73,8 @@ class PluginSpec:
             `predict`, itself such a model, holds what `cvtl run` may change without training anew.
         model: `module:Class` of a `cvtl.model.Model`; resolved on first use.
         demo: what to show a newcomer who has neither weights nor pictures.
+        reads: files of others that hold weights for this plugin.
+        trains: whether it can train; not where it only runs what others have trained.
 
     Raises:
         PluginError: a field is wrong; the message names the field.
@@ -70,6 +91,8 @@ class PluginSpec:
     options: str
     model: str
     demo: Demo | None = None
+    reads: ForeignWeights | None = None
+    trains: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -81,6 +104,11 @@ class PluginSpec:
         references = {"options": self.options, "model": self.model}
         if self.demo is not None:
             references |= {"demo.weights": self.demo.weights, "demo.picture": self.demo.picture}
+        if self.reads is not None:
+            references |= {f"reads.{name}": getattr(self.reads, name) for name in ("header", "load", "options")}
+            for suffix in self.reads.suffixes:
+                if not re.fullmatch(r"(\.[a-z0-9]+)+", suffix):
+                    raise PluginError(f"plugin '{self.name}': reads.suffixes must be like '.onnx', not {suffix!r}")
         for field_name, reference in references.items():
             if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
                 raise PluginError(f"plugin '{self.name}': {field_name} must be 'module:attribute', not {reference!r}")
@@ -88,6 +116,8 @@ class PluginSpec:
     def check(self) -> None:
         """Import the options (torch-free) and see that they are what they should be."""
         self.options_type()
+        if self.reads is not None:
+            self.reading_options_type()
 
     def options_type(self) -> type[BaseModel]:
         """The options class, checked.
@@ -95,14 +125,16 @@ class PluginSpec:
         Raises:
             PluginError: it cannot be imported, is no pydantic model, or takes unknown fields in silence.
         """
-        from pydantic import BaseModel
+        return self._options_type("options", self.options)
 
-        found = self._resolve("options", self.options)
-        if not (isinstance(found, type) and issubclass(found, BaseModel)):
-            raise PluginError(f"plugin '{self.name}': options '{self.options}' is not a pydantic model")
-        if found.model_config.get("extra") != "forbid":
-            raise PluginError(f"plugin '{self.name}': options '{self.options}' must be declared extra='forbid'")
-        return found
+    def reading_options_type(self) -> type[BaseModel]:
+        """The options of `reads`, checked.
+
+        Raises:
+            PluginError: as `options_type` raises.
+        """
+        assert self.reads is not None
+        return self._options_type("reads.options", self.reads.options)
 
     def model_type(self) -> type[Model]:
         """The model class, checked (imports torch).
@@ -112,12 +144,27 @@ class PluginSpec:
         """
         from cvtl.model import Model
 
-        found = self._resolve("model", self.model)
+        found = self.resolve("model", self.model)
         if not (isinstance(found, type) and issubclass(found, Model)):
             raise PluginError(f"plugin '{self.name}': model '{self.model}' is not a subclass of cvtl.model.Model")
         return found
 
-    def _resolve(self, field_name: str, reference: str) -> Any:
+    def _options_type(self, field_name: str, reference: str) -> type[BaseModel]:
+        from pydantic import BaseModel
+
+        found = self.resolve(field_name, reference)
+        if not (isinstance(found, type) and issubclass(found, BaseModel)):
+            raise PluginError(f"plugin '{self.name}': {field_name} '{reference}' is not a pydantic model")
+        if found.model_config.get("extra") != "forbid":
+            raise PluginError(f"plugin '{self.name}': {field_name} '{reference}' must be declared extra='forbid'")
+        return found
+
+    def resolve(self, field_name: str, reference: str) -> Any:
+        """What one of the references names.
+
+        Raises:
+            PluginError: it cannot be imported; the message names the field.
+        """
         try:
             return resolve(reference)
         except (Exception, SystemExit) as error:

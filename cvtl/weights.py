@@ -1,7 +1,8 @@
 """The weights file: one `.safetensors` that cannot run code and says all that is needed to use it.
 
 Under the metadata key `cvtl` lies a JSON header: plugin, task, classes, options, preprocessing, metrics, and where the
-weights come from. Reading it needs no torch.
+weights come from. Reading it needs no torch. Files that other tools wrote are read behind the same functions, by the
+plugins that know them (`cvtl.foreign`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cvtl import foreign
 from cvtl.errors import OptionsError, PluginError, UsageError, WeightsError
 from cvtl.files import write_atomically
 from cvtl.options import make_options
@@ -67,13 +69,32 @@ class Header(BaseModel):
     licence: str = ""
 
 
-def read_header(path: str | Path) -> Header:
+def is_weights_name(path: str | Path) -> bool:
+    """Whether a file is called as weights are, cvtl's own or those that an installed plugin reads.
+
+    Example:
+        >>> is_weights_name("cars.safetensors"), is_weights_name("cars.jpg")
+        (True, False)
+    """
+    return str(path).endswith(foreign.OWN_SUFFIX) or foreign.is_foreign(path)
+
+
+def read_header(path: str | Path, reading: Mapping[str, Any] | None = None) -> Header:
     """Read a weights file's header, without torch.
 
+    Args:
+        path: a file that `save` wrote, or one of another tool's that an installed plugin reads.
+        reading: what to know of another tool's file that it does not say itself: options of the plugin's
+            `PluginSpec.reads`. cvtl's own files need none.
+
     Raises:
-        WeightsError: missing, damaged, or not written by cvtl; the message says which.
+        WeightsError: missing, damaged, or written by nobody that is known; the message says which.
+        OptionsError: the plugin that reads the file has no such option, or the value does not fit.
     """
     path = Path(path)
+    if foreign.is_foreign(path):
+        _check_there(path)
+        return foreign.read(path, reading).header
     metadata = _read_metadata(path)
     if METADATA_KEY not in metadata:
         raise WeightsError(
@@ -91,19 +112,22 @@ def read_header(path: str | Path) -> Header:
         ) from None
 
 
-def read_headers(paths: Sequence[str | Path], task: str | None = None) -> list[Header]:
+def read_headers(
+    paths: Sequence[str | Path], task: str | None = None, reading: Mapping[str, Any] | None = None
+) -> list[Header]:
     """Read the headers of weights that answer together: one file, or several whose probabilities are averaged.
 
     Args:
         paths: at least one.
         task: refuse weights made for another task.
+        reading: as for `read_header`.
 
     Raises:
-        WeightsError: a file is missing, damaged, or not written by cvtl.
+        WeightsError: a file is missing, damaged, or written by nobody that is known.
         UsageError: one is for another task, or they cannot be averaged: only weights that classify can, and only if
             they know the same classes, in any order; the message names the differences.
     """
-    headers = [read_header(path) for path in paths]
+    headers = [read_header(path, reading) for path in paths]
     for path, header in zip(paths, headers, strict=True):
         check_task(header, task or headers[0].task, path)
         if len(paths) > 1 and header.task != "classify":
@@ -163,13 +187,20 @@ def save(
     return write_atomically(path, to_bytes(tensors, metadata={METADATA_KEY: text}))
 
 
-def load(path: str | Path, *, task: str | None = None, device: str | torch.device = "cpu") -> Model:
+def load(
+    path: str | Path,
+    *,
+    task: str | None = None,
+    device: str | torch.device = "cpu",
+    reading: Mapping[str, Any] | None = None,
+) -> Model:
     """Read a weights file and give the model, ready to predict.
 
     Args:
-        path: a file that `save` wrote.
+        path: a file that `save` wrote, or one of another tool's that an installed plugin reads.
         task: refuse weights made for another task.
         device: where to put the model.
+        reading: as for `read_header`.
 
     Raises:
         UsageError: the weights are for another task.
@@ -179,6 +210,11 @@ def load(path: str | Path, *, task: str | None = None, device: str | torch.devic
     from safetensors.torch import load_file
 
     path = Path(path)
+    if foreign.is_foreign(path):
+        _check_there(path)
+        found = foreign.read(path, reading)
+        check_task(found.header, task, path)
+        return found.load().to(device).eval()
     header = read_header(path)
     check_task(header, task, path)
     options = plugin_options(header, path)
@@ -236,17 +272,21 @@ def check_task(header: Header, task: str | None, path: str | Path) -> None:
 def _read_metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
+    _check_there(path)
     try:
-        if not path.exists():
-            raise WeightsError(f"there is no weights file '{path}'", hint="Check the path given to --weights")
-        if path.is_dir():
-            raise WeightsError(f"'{path}' is a folder, not a weights file", hint="Give the .safetensors file in it")
-        if path.stat().st_size == 0:
-            raise WeightsError(f"weights file '{path}' is empty", hint="Copy or train it again")
         with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"cannot read weights file '{path}': {_reason(path, error)}", hint=_advice(path)) from error
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise WeightsError(f"there is no weights file '{path}'", hint="Check the path given to --weights")
+    if path.is_dir():
+        raise WeightsError(f"'{path}' is a folder, not a weights file", hint="Give the .safetensors file in it")
+    if path.stat().st_size == 0:
+        raise WeightsError(f"weights file '{path}' is empty", hint="Copy or train it again")
 
 
 def _reason(path: Path, error: Exception) -> str:

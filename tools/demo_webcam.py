@@ -64,7 +64,7 @@ def has_display() -> bool:
 
 def annotated(capture: cv2.VideoCapture, model: Model, most: int | None = None) -> Iterator[UInt8Image]:
     """Each frame (H, W, 3) RGB with what the model finds drawn into it, and how many there are in a second."""
-    device = next(model.parameters()).device
+    device = model.device
     number, begun = 0, time.perf_counter()
     while most is None or number < most:
         there, frame = capture.read()

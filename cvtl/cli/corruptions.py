@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvtl.data import Dataset
 from cvtl.evaluation.bootstrap import compare
@@ -16,10 +17,13 @@ from cvtl.evaluation.evaluation import Evaluation
 from cvtl.evaluation.settings import EvalSettings
 from cvtl.terminal_progress import choose_progress, shown_progress
 
+if TYPE_CHECKING:
+    from cvtl.model import Model
+
 
 def add_corruptions(
     evaluation: Evaluation,
-    weights: Sequence[Path],
+    models: Sequence[tuple[str, Model | Path]],
     dataset: Dataset,
     settings: EvalSettings,
     corruptions: CorruptionSettings,
@@ -32,7 +36,7 @@ def add_corruptions(
 
     Args:
         evaluation: of the clean pictures.
-        weights: what was evaluated, and perhaps what it is compared with.
+        models: what was evaluated, and perhaps what it is compared with, each behind its name.
         dataset: the pictures.
         settings: how to evaluate.
         corruptions: what to do to pictures, and to how many.
@@ -45,17 +49,18 @@ def add_corruptions(
     passes = 1 + len(kinds) * len(STRENGTHS)
     predictions = [
         predict_corrupted(
-            path,
+            model,
             chosen,
             kinds,
             seed=settings.seed,
             device=device,
             batch_size=batch_size,
             progress=choose_progress(passes * len(chosen), quiet=quiet),
+            name=name,
         )
-        for path in weights
+        for name, model in models
     ]
-    times = {1: 1, 2: 4}[len(weights)]
+    times = {1: 1, 2: 4}[len(models)]
     with shown_progress(times * (settings.draws + 1), quiet=quiet, noun="draws") as progress:
         first, *others = (evaluate_corrupted(each, chosen, settings, progress=progress) for each in predictions)
         comparisons = [compare(first, other, settings.draws, settings.seed) for other in others]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from cvtl.cli.foreign import add_reading_options, reading_of
 from cvtl.cli.parser import VerbParser, values_of
 from cvtl.data import Dataset, Split, load_data
 from cvtl.errors import ExitCode, UsageError
@@ -24,7 +25,7 @@ from cvtl.run_folder import ROWS_NAME, make_result_folder, next_free_folder
 from cvtl.run_settings import DetectorSettings
 from cvtl.tasks import TaskName
 from cvtl.terminal import print_json, printable, terminal
-from cvtl.weights import digest, installed_versions, read_header
+from cvtl.weights import digest, installed_versions, is_weights_name, read_header
 
 if TYPE_CHECKING:
     from cvtl.model import Model
@@ -61,11 +62,14 @@ class _Contender:
 
 def main(arguments: list[str]) -> int:
     """Run the verb; `arguments` are the words behind it."""
-    options = _parser().parse(arguments)
+    parser = _parser()
+    add_reading_options(parser, arguments)
+    options = parser.parse(arguments)
     contenders, data = _operands(options)
+    reading = reading_of([each.path for each in contenders], options)
     settings = make_options(EvalSettings, values_of(EvalSettings, options))
-    task = _task(contenders, options["task"])
-    corruptions = _corruptions(options, contenders)
+    task = _task(contenders, options["task"], reading)
+    corruptions = _corruptions(options, contenders, task)
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, "eval"))
     dataset, split = _choose_split(load_data(data, task, format=options["format"]), options["split"])
     rows = (each.rows_name for each in contenders if each.is_weights)
@@ -164,7 +168,7 @@ def _operands(options: Mapping[str, Any]) -> tuple[list[_Contender], str]:
     contenders = [_contender(predictions or paths[0], "predictions.jsonl")]
     if not predictions and not contenders[0].is_weights:
         raise UsageError(
-            f"'{paths[0]}' is not a .safetensors weights file",
+            f"'{paths[0]}' is not a .safetensors weights file, nor one that an installed plugin reads",
             hint=f"If it holds predictions: cvtl eval --predictions {paths[0]} {data}",
         )
     if options["against"]:
@@ -172,7 +176,9 @@ def _operands(options: Mapping[str, Any]) -> tuple[list[_Contender], str]:
     return contenders, data
 
 
-def _corruptions(options: Mapping[str, Any], contenders: list[_Contender]) -> CorruptionSettings | None:
+def _corruptions(
+    options: Mapping[str, Any], contenders: list[_Contender], task: TaskName | None
+) -> CorruptionSettings | None:
     """What to do to pictures, if anything, each kind by name."""
     from cvtl.evaluation.corruptions.kinds import fitting_kinds
 
@@ -183,20 +189,21 @@ def _corruptions(options: Mapping[str, Any], contenders: list[_Contender]) -> Co
             "--corruptions runs a model over corrupted pictures, and --predictions gives none",
             hint="Give the weights instead: cvtl eval w.safetensors data/ --corruptions",
         )
-    kinds = fitting_kinds(options["corruption_kinds"], read_header(contenders[0].path).task)
+    assert task is not None, "weights say theirs"
+    kinds = fitting_kinds(options["corruption_kinds"], task)
     return CorruptionSettings(kinds=kinds, pictures=options["corruption_pictures"])
 
 
 def _contender(path: str, rows_name: str) -> _Contender:
-    return _Contender(Path(path), path.endswith(".safetensors"), rows_name)
+    return _Contender(Path(path), is_weights_name(path), rows_name)
 
 
-def _task(contenders: list[_Contender], named: TaskName | None) -> TaskName | None:
+def _task(contenders: list[_Contender], named: TaskName | None, reading: Mapping[str, Any]) -> TaskName | None:
     """The task of the weights, or else what was named."""
     task = named
     for each in contenders:
         if each.is_weights:
-            header = read_header(each.path)
+            header = read_header(each.path, reading)
             if header.task == "style":
                 raise UsageError(
                     f"'{each.path}' paints pictures in a style, of which none is right or wrong",
@@ -249,14 +256,15 @@ def _predictions(
 def _model(path: Path, options: Mapping[str, Any]) -> Model | Path:
     """The weights, or what they are together with the detector that finds the objects for them."""
     detector = make_options(DetectorSettings, values_of(DetectorSettings, options))
-    if detector == DetectorSettings():
+    reading = reading_of([path], options)
+    if detector == DetectorSettings() and not reading:
         return path
     from cvtl.cascade import with_detector
     from cvtl.devices import choose_device
     from cvtl.weights import load
 
     device = choose_device(options["device"])
-    return with_detector(load(path, device=device), detector, device=device)
+    return with_detector(load(path, device=device, reading=reading), detector, device=device)
 
 
 def _evaluate(
@@ -288,7 +296,7 @@ def _with_corruptions(
 ) -> Evaluation:
     from cvtl.cli.corruptions import add_corruptions
 
-    weights = [each.path for each in contenders if each.is_weights]
+    models = [(str(each.path), _model(each.path, options)) for each in contenders if each.is_weights]
     notes = [
         f"'{each.path}' holds predictions, no weights: it is not compared under corruptions."
         for each in contenders
@@ -296,7 +304,7 @@ def _with_corruptions(
     ]
     return add_corruptions(
         replace(evaluation, notes=(*evaluation.notes, *notes)),
-        weights,
+        models,
         dataset,
         settings,
         corruptions,

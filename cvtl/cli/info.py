@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from cvtl.cli.config import flat
+from cvtl.cli.foreign import add_reading_options, reading_of
 from cvtl.cli.parser import VerbParser
 from cvtl.errors import ExitCode, UsageError
 from cvtl.terminal import print_json, printable, terminal
@@ -35,12 +36,15 @@ def main(arguments: list[str]) -> int:
     parser.add_operand("weights", help="weights file")
     parser.add_flag("json", help="print JSON")
     parser.add_option("verify", str | None, help="have the plugin check its own promises on this picture")
+    add_reading_options(parser, arguments)
     options = parser.parse(arguments)
     if options["weights"] is None:
         raise UsageError("no weights file was named", hint="For example: cvtl info w.safetensors")
-    facts = _facts(Path(options["weights"]))
+    weights = Path(options["weights"])
+    reading = reading_of([weights], options)
+    facts = _facts(weights, reading)
     if options["verify"] is not None:
-        facts["verified"] = _verify(Path(options["weights"]), Path(options["verify"]))
+        facts["verified"] = _verify(weights, Path(options["verify"]), reading)
     if options["json"]:
         print_json(facts)
     else:
@@ -48,18 +52,18 @@ def main(arguments: list[str]) -> int:
     return ExitCode.OK
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    header = read_header(path).model_dump(mode="json")
+def _facts(path: Path, reading: Mapping[str, Any]) -> dict[str, Any]:
+    header = read_header(path, reading).model_dump(mode="json")
     return {"sha256": digest(path), "bytes": path.stat().st_size, **header}
 
 
-def _verify(weights: Path, picture: Path) -> dict[str, Any]:
+def _verify(weights: Path, picture: Path, reading: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from cvtl.images import read_image
     from cvtl.weights import load
 
-    model: Model = load(weights)
+    model: Model = load(weights, reading=reading)
     image = torch.from_numpy(read_image(picture)).permute(2, 0, 1)
     with torch.inference_mode():
         found = model.verify(image)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections import deque
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvtl._lazy import resolve
 from cvtl.cli.config import flat, read_config
+from cvtl.cli.foreign import add_reading_options, peek_reading, reading_of
 from cvtl.cli.parser import VerbParser, peek, values_of
 from cvtl.cli.report import print_report
 from cvtl.errors import ExitCode, Interrupted, UsageError
@@ -22,7 +22,7 @@ from cvtl.registry import Demo, plugins
 from cvtl.run_folder import next_free_folder
 from cvtl.run_settings import DetectorSettings, RunSettings
 from cvtl.tasks import TASKS, get_task
-from cvtl.weights import Header, plugin_options, read_headers
+from cvtl.weights import Header, is_weights_name, plugin_options, read_headers
 
 if TYPE_CHECKING:
     from cvtl.pipeline import RunReport
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 RUNS_FOLDER = Path("cvtl-runs")
 BUILTIN = "builtin"
 _EACH = "points of each object that is found"
-_SUFFIX = ".safetensors"
 _MOST_CLASSES = 20
 # Tasks whose results may be of several objects in boxes.
 _IN_BOXES = ("landmarks",)
@@ -50,8 +49,9 @@ def main(arguments: list[str]) -> int:
         _parser(task).print_help()
         return ExitCode.OK
     weights = _weights_files(task, named)
-    header = read_headers(weights, task)[0]
+    header = read_headers(weights, task, peek_reading(words, weights))[0]
     parser = _parser(task)
+    add_reading_options(parser, weights)
     _add_predict_options(parser, header, weights[0])
     options = parser.parse(words)
     if "predict" in options:
@@ -160,7 +160,7 @@ def _with_weights_joined(words: Sequence[str]) -> list[str]:
         named.append(value)
         if not equals:
             left.popleft()
-        while left and left[0].endswith(_SUFFIX):
+        while left and is_weights_name(left[0]):
             named.append(left.popleft())
     return [f"--weights={','.join(named)}"] * bool(named) + others + list(left)
 
@@ -172,8 +172,18 @@ def _named_weights(words: Sequence[str]) -> list[str]:
     listed = read_config(config).get("weights") if named is None and config else None
     if isinstance(listed, list):
         return [str(each) for each in listed]
-    # File names may hold commas themselves.
-    return re.split(rf"(?<={re.escape(_SUFFIX)}),", named) if named else []
+    return _split_names(named) if named else []
+
+
+def _split_names(text: str) -> list[str]:
+    """Names of weights between commas; they may hold commas themselves."""
+    names, begun = [], ""
+    for part in text.split(","):
+        begun = f"{begun},{part}" if begun else part
+        if is_weights_name(begun):
+            names.append(begun)
+            begun = ""
+    return [*names, begun] if begun else names
 
 
 def _is_said(name: str, said: Collection[str]) -> bool:
@@ -234,6 +244,7 @@ def _run(task: str, weights: list[Path], out: Path, options: dict[str, Any]) -> 
         task=task,
         settings=settings,
         predict=options.get("predict"),
+        reading=reading_of(weights, options),
         detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),

@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
         return ExitCode.OK
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(
-            "no plugin was named behind `cvtl train`", hint=f"Installed are: {', '.join(plugins().names())}"
+            "no plugin was named behind `cvtl train`",
+            hint=f"Installed are: {', '.join(_trainable())}",
         )
     spec = _find(arguments[0])
     parser = _parser(spec)
@@ -47,16 +48,27 @@ def main(arguments: list[str]) -> int:
 
 def _find(name: str) -> PluginSpec:
     try:
-        return plugins().get(name)
+        spec = plugins().get(name)
     except PluginError as error:
         if name in plugins().names():
             raise
         raise UsageError(error.what, hint=error.hint) from error
+    if not spec.trains:
+        raise UsageError(
+            f"the plugin '{name}' only runs what others have trained",
+            hint=f"Those that train are {', '.join(_trainable())}",
+        )
+    return spec
+
+
+def _trainable() -> dict[str, PluginSpec]:
+    """The plugins that can be trained, by name."""
+    return {spec.name: spec for spec in plugins().usable() if spec.trains}
 
 
 def _plugins_parser() -> VerbParser:
-    usable = list(plugins().usable())
-    name = usable[0].name if usable else "PLUGIN"
+    trainable = _trainable()
+    name = next(iter(trainable)) if trainable else "PLUGIN"
     parser = VerbParser(
         "train",
         "Train a plugin on a data set and write a run folder with best.safetensors.",
@@ -66,7 +78,7 @@ def _plugins_parser() -> VerbParser:
         ],
         operands="PLUGIN DATA",
     )
-    parser.add_listing("plugins", {spec.name: f"{spec.task}: {spec.summary}" for spec in usable})
+    parser.add_listing("plugins", {spec.name: f"{spec.task}: {spec.summary}" for spec in trainable.values()})
     return parser
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -154,3 +156,31 @@ def test_the_rule_survives_json() -> None:
 def test_a_wrong_rule_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         InputSpec.model_validate({"size_hw": (8, 8)} | change)
+
+
+@pytest.mark.parametrize("image_hw", [(90, 60), (40, 120), (17, 33)])
+def test_a_letterboxed_picture_may_lie_in_the_corner(image_hw: tuple[int, int]) -> None:
+    spec = InputSpec(size_hw=(48, 64), resize="letterbox", align="top-left")
+    made = resize(torch.zeros(3, *image_hw, dtype=torch.uint8), spec)
+    placed = place(image_hw, spec)
+    assert (placed.offset_x, placed.offset_y) == (0, 0)
+    right, bottom = placed.to_input(torch.tensor([float(image_hw[1]), float(image_hw[0])])).round().int().tolist()
+    assert (made[:, :bottom, :right] == 0).all()
+    assert (made[:, bottom:] == GREY).all()
+    assert (made[:, :, right:] == GREY).all()
+
+
+def test_channels_come_out_in_the_order_that_the_network_takes() -> None:
+    spec = InputSpec(size_hw=(4, 4), mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 0.125))
+    images = torch.randint(0, 256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert torch.equal(
+        normalize(images, spec.model_copy(update={"channels": "bgr"})), normalize(images, spec)[:, [2, 1, 0]]
+    )
+
+
+@pytest.mark.parametrize("size_hw", [(20, 30), (50, 31), (90, 120)])
+def test_without_averaging_pictures_are_resized_as_opencv_does(size_hw: tuple[int, int]) -> None:
+    image = torch.randint(0, 256, (60, 80, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    made = resize_to(image.permute(2, 0, 1), size_hw, antialias=False).permute(1, 2, 0)
+    expected = cv2.resize(image.numpy(), size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.abs(made.numpy().astype(int) - expected).max() <= 1

@@ -74,6 +74,7 @@ def predict_corrupted(
     device: str = "auto",
     batch_size: int = 8,
     progress: Progress | None = None,
+    name: str | None = None,
 ) -> CorruptedPredictions:
     """Run a model over a data set's pictures as they are, and corrupted in every way at every strength.
 
@@ -89,11 +90,12 @@ def predict_corrupted(
         device: where to compute.
         batch_size: pictures that are decoded, and predicted, together; memory holds so many.
         progress: is told of each picture once for each way it is looked at: `1 + 5 * len(kinds)` times.
+        name: what to call the model in messages, as for `cvtl.predict`.
 
     Raises:
         CvtlError: as `cvtl.predict` does.
     """
-    asked, progress = AskedModel(model, dataset, device), progress or Progress()
+    asked, progress = AskedModel(model, dataset, device, name), progress or Progress()
     view = _View(asked.model.input if asked.task == "classify" else None, seed)
     corrupted: dict[Case, list[Found | Exception]] = {(kind, strength): [] for kind in kinds for strength in STRENGTHS}
     clean: list[Found | Exception] = []

@@ -108,12 +108,11 @@ def evaluate_detector(model: Model, data: Dataset, *, batch_size: int = 8) -> De
     """
     import torch
 
-    device = next(model.parameters()).device
     results: list[Detections] = []
     targets: list[BoxesTarget] = []
     samples = iter(data)
     while batch := list(islice(samples, batch_size)):
-        images = [torch.from_numpy(sample.read()).permute(2, 0, 1).to(device) for sample in batch]
+        images = [torch.from_numpy(sample.read()).permute(2, 0, 1).to(model.device) for sample in batch]
         with torch.inference_mode():
             results += [result for result in model.eval().predict(images) if isinstance(result, Detections)]
         targets += [sample.target for sample in batch if isinstance(sample.target, BoxesTarget)]

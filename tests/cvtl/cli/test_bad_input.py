@@ -71,7 +71,7 @@ CASES: list[tuple[str, int, list[str]]] = [
     ("run --weights GLOW", 2, ["no task was named"]),
     ("run segment pictures", 2, ["there is no task 'segment'", "classify, localize, detect, landmarks, style"]),
     ("train", 2, ["no plugin was named", "glow, "]),
-    ("train shine crops", 2, ["there is no plugin 'shine'", "Installed are: classify, glow, landmarks, "]),
+    ("train shine crops", 2, ["there is no plugin 'shine'", "Installed are: classify, glow, "]),
     ("train glow", 2, ["no data set was named", "cvtl train glow data/"]),
     ("info", 2, ["no weights file was named", "cvtl info w.safetensors"]),
     ("info GLOW pictures", 2, ["'pictures' is one word too many"]),

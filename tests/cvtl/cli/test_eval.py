@@ -314,7 +314,7 @@ def test_weights_that_paint_are_refused(
     command: Command, glow: Path, lamps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = weights.read_header(glow).model_copy(update={"task": "style"})
-    monkeypatch.setattr(eval_verb, "read_header", lambda path: header)
+    monkeypatch.setattr(eval_verb, "read_header", lambda path, reading: header)
     said = command("eval", glow, lamps)
     assert said.code == 2
     assert "paints pictures in a style, of which none is right or wrong" in said.err
