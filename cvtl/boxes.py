@@ -298,7 +298,8 @@ def soft_nms(
             return weights
 
     # One box at a time means many small steps, for each of which torch takes several times as long as NumPy.
-    corners, new_scores = _floating(boxes).cpu().numpy(), _floating(scores).cpu().numpy().copy()
+    corners, new_scores = (_floating(each).detach().cpu().numpy() for each in (boxes, scores))
+    new_scores = new_scores.copy()
     order, counts = _by_class(torch.arange(len(scores)), None if labels is None else labels.cpu())
     for members in np.split(order.numpy(), counts.cumsum(0)[:-1].numpy()):
         new_scores[members] = _decayed(corners[members], new_scores[members], decay, score_threshold)
