@@ -31,8 +31,9 @@ from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Picture, Row
 from cvtl.run_folder import RunFolder
-from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings
+from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.sources import Item, open_sources
+from cvtl.tiling import Tiled, with_tiling
 from cvtl.writers import Outcome, Writer
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def run(
     predict: Mapping[str, Any] | None = None,
     explain: ExplainSettings | None = None,
     detector: DetectorSettings | None = None,
+    tiling: TilingSettings | None = None,
     reading: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -113,6 +115,7 @@ def run(
         predict: changes to the plugin's prediction options.
         explain: have weights that classify show where the evidence lies, too.
         detector: have weights that detect find the objects that the others look at.
+        tiling: have weights that detect look at large pictures tile by tile; `settings.batch_size` is then of tiles.
         reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
@@ -121,15 +124,16 @@ def run(
     Raises:
         CvtlError: anything a user can cause; bad pictures are rows, not errors.
     """
-    settings = settings or RunSettings()
+    settings, tiling = settings or RunSettings(), tiling or TilingSettings()
     device = choose_device(settings.device)
     paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
     headers = weights_file.read_headers(paths, task, reading)
     model = ensemble.load(paths, task=task, device=device, reading=reading)
     if settings.save_heatmaps:
         predict = {**(predict or {}), "heatmaps": True}
-        _require_heatmaps(model)
+        _require_heatmaps(model, tiling)
     model = with_detector(model, detector or DetectorSettings(), device=device)
+    model = with_tiling(model, tiling, batch_size=settings.batch_size)
     model.with_predict_options(**(predict or {}))
     identity = {
         "task": headers[0].task,
@@ -149,18 +153,25 @@ def run(
     }
     precision = settings.precision
     predictor = Predictor(model, precision) if explain is None else Explainer(model, precision, explain)
-    folder = _earlier_run(Path(out), identity, inputs, settings, about) if resume else None
+    # Tiles are of one large picture at a time, so that not several of them have to be in memory.
+    block = settings.batch_size if tiling.tile is None else 1
+    folder = _earlier_run(Path(out), identity, inputs, block, about) if resume else None
     items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
     folder = folder or RunFolder.create(Path(out), identity, about)
-    return _Run(predictor, folder, settings, progress or Progress()).over(items)
+    return _Run(predictor, folder, settings, block, progress or Progress()).over(items)
 
 
 class _Run:
     """One run's moving parts."""
 
-    def __init__(self, predictor: Predictor, folder: RunFolder, settings: RunSettings, progress: Progress) -> None:
+    def __init__(
+        self, predictor: Predictor, folder: RunFolder, settings: RunSettings, block: int, progress: Progress
+    ) -> None:
         self.folder = folder
         self.settings = settings
+        self.block = block
+        # Pictures that are tiled may be so large that each of them counts.
+        self.blocks_ahead = 1 if isinstance(predictor.model, Tiled) else 2
         self.progress = progress
         self.profile = Profile()
         self.task = str(folder.identity["task"])
@@ -206,12 +217,11 @@ class _Run:
                     writer.put(outcomes)
 
     def _blocks(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Block]:
-        """Decode beside each other, a block ahead of what is asked for."""
-        size = self.settings.batch_size
+        """Decode beside each other, ahead of what is asked for."""
         items = iter(items)
         waiting: deque[list[tuple[Item, Future[Decoded]]]] = deque()
         while True:
-            while len(waiting) < 2 and (block := list(islice(items, size))):
+            while len(waiting) < self.blocks_ahead and (block := list(islice(items, self.block))):
                 waiting.append([(item, pool.submit(self._decode, item)) for item in block])
             if not waiting:
                 return
@@ -267,11 +277,11 @@ def _one_or_all(values: list[str]) -> str | list[str]:
 
 
 def _earlier_run(
-    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], settings: RunSettings, about: Mapping[str, Any]
+    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], block: int, about: Mapping[str, Any]
 ) -> RunFolder | None:
     if any(not isinstance(each, (str, Path)) or str(each) == "-" for each in inputs):
         raise UsageError("a run over standard input or arrays cannot go on", hint="Give files, folders or a list file")
-    return RunFolder.resume(out, identity, block=settings.batch_size, about=about)
+    return RunFolder.resume(out, identity, block=block, about=about)
 
 
 def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:
@@ -293,7 +303,9 @@ def _started(items: Iterator[Item]) -> Iterator[Item]:
     return chain(first, items)
 
 
-def _require_heatmaps(model: Model) -> None:
+def _require_heatmaps(model: Model, tiling: TilingSettings) -> None:
+    if tiling.tile is not None:
+        raise UsageError("--save-heatmaps shows pictures as a whole: it cannot be had with --tile")
     predict = getattr(model.options, "predict", None)
     if not hasattr(predict, "heatmaps"):
         raise OptionsError(f"--save-heatmaps: weights of the plugin '{model.plugin}' give no heat maps")

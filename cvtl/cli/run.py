@@ -20,7 +20,7 @@ from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.registry import Demo, plugins
 from cvtl.run_folder import next_free_folder
-from cvtl.run_settings import DetectorSettings, RunSettings
+from cvtl.run_settings import DetectorSettings, RunSettings, TilingSettings
 from cvtl.tasks import TASKS, get_task
 from cvtl.weights import Header, is_weights_name, plugin_options, read_headers
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RUNS_FOLDER = Path("cvtl-runs")
 BUILTIN = "builtin"
+_TILED = "small objects in a large picture"
 _EACH = "points of each object that is found"
 _MOST_CLASSES = 20
 # Tasks whose results may be of several objects in boxes.
@@ -105,6 +106,7 @@ def _parser(task: str) -> VerbParser:
                 [("cvtl run landmarks --weights w.safetensors --detector d.safetensors photos/", _EACH)]
                 * (task in _IN_BOXES)
             ),
+            *([("cvtl run detect --weights w.safetensors --tile 640 aerial.tif", _TILED)] * (task == "detect")),
             *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
             (f"find . -name '*.jpg' | cvtl run {task} --weights w.safetensors -", "a list on standard input"),
             (f"cvtl run {task} --weights w.safetensors photos/ --print-config > r.yaml", "for --config r.yaml"),
@@ -132,6 +134,8 @@ def _parser(task: str) -> VerbParser:
     parser.add_fields(RunSettings, "how to run")
     if task in _IN_BOXES:
         parser.add_fields(DetectorSettings, "pictures with several objects")
+    if task == "detect":
+        parser.add_fields(TilingSettings, "pictures much larger than the network's input")
     return parser
 
 
@@ -246,6 +250,7 @@ def _run(task: str, weights: list[Path], out: Path, options: dict[str, Any]) -> 
         predict=options.get("predict"),
         reading=reading_of(weights, options),
         detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
+        tiling=make_options(TilingSettings, values_of(TilingSettings, options)) if task == "detect" else None,
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),
         command=shlex.join(["cvtl", *sys.argv[1:]]),
