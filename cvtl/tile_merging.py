@@ -125,7 +125,7 @@ def _relations(
 
 def _overlapping(boxes: Tensor, origins: Tensor, tiles: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """For each two tiles that overlap: which boxes of each reach into what both show, and what that is, xyxy."""
-    members = origins.argsort(stable=True).split(torch.bincount(origins, minlength=len(tiles)).tolist())
+    members = torch.split(origins.argsort(stable=True), torch.bincount(origins, minlength=len(tiles)).tolist())
     shared = torch.cat(
         [torch.maximum(tiles[:, None, :2], tiles[None, :, :2]), torch.minimum(tiles[:, None, 2:], tiles[None, :, 2:])],
         dim=2,

@@ -88,7 +88,7 @@ class Tiled(ComposedModel):
 
     def _found(self, image: Tensor, tiles: Tensor) -> Iterator[tuple[Tensor, Detections]]:
         """What is found in each tile, and its boxes in pixels of the picture."""
-        for batch in tiles.split(self._batch_size):
+        for batch in torch.split(tiles, self._batch_size):
             views = [self._view(image, *tile) for tile in batch.tolist()]
             for tile, view, found in zip(batch, views, self._predictor.predict(views), strict=True):
                 if isinstance(found, Exception):
