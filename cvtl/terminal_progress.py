@@ -98,7 +98,6 @@ class LineProgress(Progress):
             self._last = perf_counter()
             sys.stderr.write(f"{self._done}{self._of}, {rate:.1f} {self._unit}\n")
 
-
     def note(self, text: str) -> None:
         """Print a line, and none on the pictures for a while."""
         self._last = perf_counter()

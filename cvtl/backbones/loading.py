@@ -253,9 +253,7 @@ def _read_weights(
     load_into(whole, state, source, may_miss=is_other_part, name=name, hint=hint)
 
 
-def _read_first_weights(
-    name: str, whole: nn.Module, parts: _Parts, state: Mapping[str, Tensor], source: str
-) -> int:
+def _read_first_weights(name: str, whole: nn.Module, parts: _Parts, state: Mapping[str, Tensor], source: str) -> int:
     """Read the weights of as many modules as the file has them of, without a gap; gives how many."""
     state = {_OLD_DENSENET.sub(r"\1\2.", key): value for key, value in state.items()}
     known = whole.state_dict()

@@ -1,5 +1,6 @@
-"""Keeping a picture's own colours: Gatys, Bethge, Hertzmann, Shechtman: Preserving Color in Neural Artistic Style
-Transfer, arXiv 1606.05897.
+"""Keeping a picture's own colours.
+
+Source: Gatys, Bethge, Hertzmann, Shechtman: Preserving Color in Neural Artistic Style Transfer, arXiv 1606.05897.
 """
 
 from __future__ import annotations
@@ -65,4 +66,4 @@ def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
 def _power(covariance: Tensor, exponent: float) -> Tensor:
     """A power of a symmetric matrix."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=_LEAST_VARIANCE) ** exponent) @ vectors.T
+    return torch.einsum("ik,k,jk->ij", vectors, values.clamp(min=_LEAST_VARIANCE).pow(exponent), vectors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,10 @@ class FeatureNetwork(nn.Module):
         self.input = input
         self.unreached = tuple(unreached)
         self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """It looks and never learns: whoever trains something beside it leaves it as it is."""
+        return super().train(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The map of each layer, (N, channels, h, w), of normalised pictures (N, 3, H, W)."""

@@ -1,4 +1,6 @@
-"""The terms of the loss of style transfer: Gatys, Ecker, Bethge: A Neural Algorithm of Artistic Style, arXiv 1508.06576.
+"""The terms of the loss of style transfer, each a function of activations.
+
+Source: Gatys, Ecker, Bethge: A Neural Algorithm of Artistic Style, arXiv 1508.06576.
 
     J(G) = alpha * J_content(C, G) + beta * J_style(S, G)
 
@@ -7,7 +9,6 @@ Factors are those of the lectures' exercise. Activations `a` are (n_c, n_h, n_w)
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -24,6 +25,7 @@ def content_loss(content: Tensor, generated: Tensor) -> Tensor:
         A scalar.
 
     Example:
+        >>> import torch
         >>> content_loss(torch.zeros(1, 1, 2), torch.tensor([[[2.0, 4.0]]]))
         tensor(2.5000)
     """
@@ -40,6 +42,7 @@ def gram_matrix(activations: Tensor) -> Tensor:
         (n_c, n_c), symmetric.
 
     Example:
+        >>> import torch
         >>> gram_matrix(torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]))
         tensor([[ 5., 11.],
                 [11., 25.]])
@@ -62,6 +65,7 @@ def style_loss(style: Tensor, generated: Tensor) -> Tensor:
         A scalar.
 
     Example:
+        >>> import torch
         >>> style_loss(torch.zeros(2, 1, 2), torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]]))
         tensor(13.9375)
     """
@@ -72,6 +76,7 @@ def gram_loss(style: Tensor, generated: Tensor) -> Tensor:
     """The same of Gram matrices that are divided by n_h n_w already: 1 / (2 n_c)^2 * sum (G_S - G_G)^2.
 
     Example:
+        >>> import torch
         >>> gram_loss(torch.zeros(2, 2), torch.ones(2, 2))
         tensor(0.2500)
     """
@@ -81,7 +86,8 @@ def gram_loss(style: Tensor, generated: Tensor) -> Tensor:
 def total_variation(image: Tensor) -> Tensor:
     """The mean square of the difference between a value and its right neighbour, and its lower one.
 
-    Source: Mahendran, Vedaldi: Understanding Deep Image Representations by Inverting Them, arXiv 1412.0035, with beta 2.
+    Source: Mahendran, Vedaldi: Understanding Deep Image Representations by Inverting Them, arXiv 1412.0035, eq. 4, with
+    beta = 2.
 
     Args:
         image: float (..., H, W).
@@ -90,6 +96,7 @@ def total_variation(image: Tensor) -> Tensor:
         A scalar; 0 for a picture of one pixel.
 
     Example:
+        >>> import torch
         >>> total_variation(torch.tensor([[1.0, 3.0]]))
         tensor(4.)
     """

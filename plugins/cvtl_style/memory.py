@@ -60,9 +60,7 @@ def map_shapes(network: FeatureNetwork, image_hw: tuple[int, int]) -> Mapping[st
         raise ValueError(f"a picture of {width} x {height} pixels is too small for the network") from error
 
 
-def _traced(
-    network: FeatureNetwork, image_hw: tuple[int, int], values: list[int]
-) -> dict[str, tuple[int, int, int]]:
+def _traced(network: FeatureNetwork, image_hw: tuple[int, int], values: list[int]) -> dict[str, tuple[int, int, int]]:
     """The shapes; what each module makes anew is added to `values`."""
     shadow = copy.deepcopy(network).to("meta")
 

@@ -262,7 +262,7 @@ def map_of(network: FeatureNetwork, image: Tensor, tiles: Sequence[Tile], name: 
 def grams_of(
     network: FeatureNetwork, image: Tensor, tiles: Sequence[Tile], names: Sequence[str]
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Gram matrices of a picture (1, 3, H, W), each divided by its number of positions, and mean sizes of activations."""
+    """Gram matrices of a picture (1, 3, H, W), divided by the numbers of positions, and mean sizes of activations."""
     grams: dict[str, Tensor] = {}
     sums = dict.fromkeys(names, 0.0)
     counts = dict.fromkeys(names, 0)
@@ -293,7 +293,7 @@ def to_positions(maps: Tensor) -> Tensor:
 
 def from_positions(positions: Tensor, like: Tensor) -> Tensor:
     """(h * w, n_c) to (1, n_c, h, w)."""
-    return positions.unflatten(0, (like.shape[2], like.shape[3])).movedim(-1, 0)[None]
+    return positions.view(like.shape[2], like.shape[3], -1).movedim(-1, 0)[None]
 
 
 def exact_gram(positions: Tensor) -> Tensor:

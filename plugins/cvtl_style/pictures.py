@@ -78,6 +78,13 @@ def to_unit(image: Tensor, input: InputSpec) -> Tensor:
     return (seen * std + mean).clamp(0, 1)
 
 
+def from_unit(image: Tensor, input: InputSpec) -> Tensor:
+    """Values in [0, 1], (N, 3, H, W), to what a network sees."""
+    mean, std = (image.new_tensor(each).view(3, 1, 1) for each in (input.mean, input.std))
+    seen = (image - mean) / std
+    return seen.flip(-3) if input.channels == "bgr" else seen
+
+
 def to_bytes(image: Tensor) -> Tensor:
     """Values in [0, 1] to uint8."""
     return (image * 255).round().to(torch.uint8)

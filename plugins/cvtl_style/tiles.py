@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cvtl.errors import UsageError
 from cvtl.inspection.receptive_field import Axis, Field
@@ -123,7 +124,7 @@ def _spans(
     inner = sorted({round(size * part / count / step) * step for part in range(1, count)})
     bounds = [0, *(bound for bound in inner if 0 < bound < size), size]
     strips = []
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         own = {
             name: (begin // axis.jump, map_sizes[name][number] if end == size else end // axis.jump)
             for name, axis in axes.items()
