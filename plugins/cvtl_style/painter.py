@@ -101,7 +101,10 @@ def looking(options: LookingOptions) -> tuple[FeatureNetwork, Terms]:
     Where the weights do not reach the usual layers, a `CvtlWarning` says which are taken.
     """
     found = backbones.chosen_weights(options.weights, options.backbone)
-    layers = Layers(options.backbone, found, pooling=options.pooling)
+    with torch.random.fork_rng(devices=[]):
+        # Random weights are the same every time, or a resumed run would be another one.
+        torch.manual_seed(0)
+        layers = Layers(options.backbone, found, pooling=options.pooling)
     wanted = options.layer_weights
     style = layers.style_layers(None if wanted is None else list(wanted))
     content = layers.content_layer(options.content_layer)

@@ -125,10 +125,13 @@ def _spans(
     bounds = [0, *(bound for bound in inner if 0 < bound < size), size]
     strips = []
     for begin, end in pairwise(bounds):
-        own = {
-            name: (begin // axis.jump, map_sizes[name][number] if end == size else end // axis.jump)
-            for name, axis in axes.items()
-        }
+        own = {}
+        for name, axis in axes.items():
+            # Without padding a map ends before the picture does.
+            most = map_sizes[name][number]
+            own[name] = min(begin // axis.jump, most), most if end == size else min(end // axis.jump, most)
+        if all(first == last for first, last in own.values()):
+            continue
         low, high = _seen(axes, own)
         crop = max(0, low // step * step), min(size, -(-high // step) * step)
         strips.append(_Strip(crop, own, {name: axis.jump for name, axis in axes.items()}))
