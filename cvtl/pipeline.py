@@ -27,6 +27,8 @@ from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresErr
 from cvtl.explanation import Explainer
 from cvtl.foreign import is_foreign
 from cvtl.images import Decoded
+from cvtl.making import make
+from cvtl.options import Options
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Picture, Row
@@ -34,9 +36,12 @@ from cvtl.run_folder import RunFolder
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.sources import Item, open_sources
 from cvtl.tiling import Tiled, with_tiling
-from cvtl.writers import Outcome, Writer
+from cvtl.workplace import Workplace, clear_all
+from cvtl.writers import Outcome, Writer, output_name
 
 if TYPE_CHECKING:
+    import torch
+
     from cvtl.model import Model
     from cvtl.results import Result, UInt8Image
     from cvtl.weights import Header
@@ -90,7 +95,7 @@ class Block:
 
 def run(
     inputs: Sequence[str | Path | UInt8Image],
-    weights: str | Path | Sequence[str | Path],
+    weights: str | Path | Sequence[str | Path] | None,
     out: str | Path,
     *,
     task: str | None = None,
@@ -100,6 +105,7 @@ def run(
     detector: DetectorSettings | None = None,
     tiling: TilingSettings | None = None,
     reading: Mapping[str, Any] | None = None,
+    making: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -108,15 +114,17 @@ def run(
 
     Args:
         inputs: files, folders, globs, lists, archives, `-`, or arrays (H, W, 3) RGB uint8.
-        weights: a weights file, or several that classify: their probabilities are averaged.
+        weights: a weights file, or several that classify: their probabilities are averaged. None for a model that the
+            task's plugin makes of `making`.
         out: the run's folder.
         task: refuse weights made for another task.
-        settings: how to run.
+        settings: how to run; what was not set in it is as the options of `making` have it (`Options.run_defaults`).
         predict: changes to the plugin's prediction options.
         explain: have weights that classify show where the evidence lies, too.
         detector: have weights that detect find the objects that the others look at.
         tiling: have weights that detect look at large pictures tile by tile; `settings.batch_size` is then of tiles.
         reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
+        making: options of the plugin that makes a model for `task` (`cvtl.making`), where no weights are given.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -126,9 +134,13 @@ def run(
     """
     settings, tiling = settings or RunSettings(), tiling or TilingSettings()
     device = choose_device(settings.device)
-    paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
-    headers = weights_file.read_headers(paths, task, reading)
-    model = ensemble.load(paths, task=task, device=device, reading=reading)
+    if weights is None:
+        answering = _made(task or "", making or {}, device)
+        settings = _with_defaults(settings, answering.model)
+    else:
+        paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
+        answering = _loaded(paths, task, device, reading)
+    model = answering.model
     if settings.save_heatmaps:
         predict = {**(predict or {}), "heatmaps": True}
         _require_heatmaps(model, tiling)
@@ -136,9 +148,8 @@ def run(
     model = with_tiling(model, tiling, batch_size=settings.batch_size)
     model.with_predict_options(**(predict or {}))
     identity = {
-        "task": headers[0].task,
-        "weights": _one_or_all([weights_file.digest(path) for path in paths]),
-        **_read_as(paths, headers),
+        "task": answering.task,
+        **answering.identity,
         "options": model.options.model_dump(mode="json"),
         "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
         "device": device.type,
@@ -146,11 +157,7 @@ def run(
         **({} if explain is None else {"explain": explain.model_dump(mode="json")}),
         **_detector_identity(detector),
     }
-    about = {
-        "command": command,
-        "weights_file": _one_or_all([str(path) for path in paths]),
-        "versions": weights_file.installed_versions() | _readers_versions(paths, headers),
-    }
+    about = {"command": command, **answering.about}
     precision = settings.precision
     predictor = Predictor(model, precision) if explain is None else Explainer(model, precision, explain)
     # Tiles are of one large picture at a time, so that not several of them have to be in memory.
@@ -159,6 +166,47 @@ def run(
     items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
     folder = folder or RunFolder.create(Path(out), identity, about)
     return _Run(predictor, folder, settings, block, progress or Progress()).over(items)
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """What answers in a run.
+
+    Attributes:
+        model: on its device.
+        task: what it is for.
+        identity: what of it rows depend on.
+        about: what else run.json says of it.
+    """
+
+    model: Model
+    task: str
+    identity: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+
+def _loaded(
+    paths: Sequence[str | Path], task: str | None, device: torch.device, reading: Mapping[str, Any] | None
+) -> _Answering:
+    headers = weights_file.read_headers(paths, task, reading)
+    digests = _one_or_all([weights_file.digest(path) for path in paths])
+    about = {
+        "weights_file": _one_or_all([str(path) for path in paths]),
+        "versions": weights_file.installed_versions() | _readers_versions(paths, headers),
+    }
+    model = ensemble.load(paths, task=task, device=device, reading=reading)
+    return _Answering(model, headers[0].task, {"weights": digests, **_read_as(paths, headers)}, about)
+
+
+def _made(task: str, options: Mapping[str, Any], device: torch.device) -> _Answering:
+    made = make(task, options)
+    about = {"versions": weights_file.installed_versions()}
+    return _Answering(made.model.to(device).eval(), task, {"made_of": dict(made.identity)}, about)
+
+
+def _with_defaults(settings: RunSettings, model: Model) -> RunSettings:
+    defaults = model.options.run_defaults() if isinstance(model.options, Options) else {}
+    return settings.model_copy(update={k: v for k, v in defaults.items() if k not in settings.model_fields_set})
 
 
 class _Run:
@@ -184,6 +232,7 @@ class _Run:
         if not self.folder.finished:
             with self._described():
                 self._predict_all(_after_kept(items, self.folder))
+            clear_all(self.folder.path)
         seconds = perf_counter() - start
         return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile)
 
@@ -237,11 +286,15 @@ class _Run:
     def _predict(self, block: Block) -> list[Outcome]:
         with self.profile.measure("predict"):
             images = block.upload.wait()
-            answers = iter(self.predictor.predict(images) if images else [])
+            good = [item for item, decoded in zip(block.items, block.decoded, strict=True) if decoded.image is not None]
+            answers = iter(self.predictor.predict(images, list(map(self._place, good))) if images else [])
         return [
             self._outcome(item, decoded, None if decoded.image is None else next(answers))
             for item, decoded in zip(block.items, block.decoded, strict=True)
         ]
+
+    def _place(self, item: Item) -> Workplace:
+        return Workplace(self.folder.path, output_name(item.source, item.frame), self.progress.note)
 
     def _outcome(self, item: Item, decoded: Decoded, answer: Result | Exception | None) -> Outcome:
         failed = isinstance(answer, Exception)
@@ -263,6 +316,8 @@ class _Run:
     def _write(self, outcomes: list[Outcome]) -> None:
         with self.profile.measure("write"):
             self.writer.write(outcomes)
+        for outcome in outcomes:
+            Workplace(self.folder.path, output_name(outcome.row.source, outcome.row.frame)).clear()
         self.progress.advance(len(outcomes))
         bad = sum(self.folder.counts.values()) - self.folder.counts["ok"]
         if self.settings.max_failures is not None and bad > self.settings.max_failures:

@@ -79,6 +79,21 @@ def is_weights_name(path: str | Path) -> bool:
     return str(path).endswith(foreign.OWN_SUFFIX) or foreign.is_foreign(path)
 
 
+def has_header(path: str | Path) -> bool:
+    """Whether a file is one of cvtl's own weights files; not if it is missing or damaged.
+
+    Example:
+        >>> has_header("imagenet")
+        False
+    """
+    if not str(path).endswith(foreign.OWN_SUFFIX):
+        return False
+    try:
+        return METADATA_KEY in _read_metadata(Path(path))
+    except WeightsError:
+        return False
+
+
 def read_header(path: str | Path, reading: Mapping[str, Any] | None = None) -> Header:
     """Read a weights file's header, without torch.
 
