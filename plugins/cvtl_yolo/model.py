@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from cvtl import backbones, boxes
 from cvtl.augmentation import jitter
+from cvtl.backbones.levels import check_side
 from cvtl.data import Dataset
-from cvtl.errors import DataError, UsageError
+from cvtl.errors import DataError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, place, prepare, resize_to
 from cvtl.results import Detections, Result
@@ -72,7 +73,7 @@ class YoloModel(Model):
             prior=_PRIOR[options.loss],
         )
         self.learner = None
-        self._check_size()
+        check_side(options.size, self.network.stages, backbone)
 
     @classmethod
     def initialize(cls, options: YoloOptions, classes: Sequence[str]) -> Self:  # type: ignore[override]
@@ -103,15 +104,6 @@ class YoloModel(Model):
             )
             levels.append(Level(stage.stride, own))
         return Grid(size_hw or self.input.size_hw, tuple(levels), len(self.classes))
-
-    def _check_size(self) -> None:
-        side, stride = self.options.size, self.network.stages[-1].stride
-        if side % stride:
-            lower = side - side % stride
-            raise UsageError(
-                f"--size {side} is no multiple of {stride}, the stride of backbone '{self.options.backbone}'",
-                hint=f"Take {lower} or {lower + stride}",
-            )
 
     # Training
 
