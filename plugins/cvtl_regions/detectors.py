@@ -30,14 +30,15 @@ from cvtl_regions.pyramid import PlainMaps, Pyramid
 Found = tuple[Tensor, Tensor, Tensor]
 """Boxes float (N, 4), xyxy in pixels of the input; scores (N,), best first; labels int64 (N,), the first class is 0."""
 
-_FINEST = {"faster_rcnn": 4, "retinanet": 8, "fcos": 8, "ssd": 8}
-# Side of an anchor in cells of its level, as the papers have it for inputs of 800 pixels, or less for smaller ones.
-_ANCHOR_CELLS = {"faster_rcnn": 8, "retinanet": 4, "ssd": 4}
+_FINEST_STRIDE = 8
+# Side of an anchor in cells of its level.
+_ANCHOR_CELLS = 4
 _OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _SSD_EXTRA_LEVELS = 3
 _SSD_ASPECTS = [2, 3]
 _ROI_CELLS = 7
-_GROUPS = 32
+# 32 groups, and none of them a single value where a map has a single cell.
+_FCOS_CHANNELS = 64
 
 
 class Prepared(nn.Module):
@@ -131,16 +132,15 @@ def build_detector(options: RegionsOptions, classes: int, backbone: Backbone) ->
 
 
 def default_levels(options: RegionsOptions, backbone: Backbone) -> int:
-    """How many of the backbone's strides are taken: as said, or those from the head's finest one on, at least one.
+    """How many of the backbone's strides are taken: as said, or those from 8 on, at least one.
 
     Example:
         >>> from cvtl import backbones
-        >>> squeezenet = backbones.load("squeezenet1_1")
-        >>> [default_levels(RegionsOptions(head=head), squeezenet) for head in ("faster_rcnn", "fcos")]
-        [3, 2]
+        >>> default_levels(RegionsOptions(), backbones.load("resnet18"))    # strides 8, 16, 32
+        3
     """
     strides = {stage.stride for stage in backbone.stages}
-    return options.levels or max(1, sum(stride >= _FINEST[options.head] for stride in strides))
+    return options.levels or max(1, sum(stride >= _FINEST_STRIDE for stride in strides))
 
 
 def _faster_rcnn(options: RegionsOptions, classes: int, backbone: Backbone) -> Detector:
@@ -167,8 +167,10 @@ def _retinanet(options: RegionsOptions, classes: int, backbone: Backbone) -> Det
 
 def _fcos(options: RegionsOptions, classes: int, backbone: Backbone) -> Detector:
     """Tian et al. 2019, arXiv 1904.01355: in place of an anchor each cell has a square of its own size."""
-    if options.channels % _GROUPS:
-        raise UsageError(f"--channels {options.channels}: head fcos normalises groups, and wants a multiple of {_GROUPS}")
+    if options.channels % _FCOS_CHANNELS:
+        raise UsageError(
+            f"--channels {options.channels}: head fcos normalises groups of them, and wants a multiple of {_FCOS_CHANNELS}"
+        )
     if options.anchor_sizes is not None:
         raise UsageError("--anchor-sizes: head fcos has no anchors", hint="Leave it out")
     pyramid = _deep_pyramid(options, backbone)
@@ -205,7 +207,7 @@ def _anchors(options: RegionsOptions, pyramid: Pyramid, octave: Sequence[float])
 def _sides(options: RegionsOptions, strides: Sequence[int]) -> Sequence[float]:
     """The side of each level's anchors, in pixels of the input."""
     if options.anchor_sizes is None:
-        return [float(_ANCHOR_CELLS[options.head] * stride) for stride in strides]
+        return [float(_ANCHOR_CELLS * stride) for stride in strides]
     if len(options.anchor_sizes) != len(strides):
         listed = ", ".join(map(str, strides))
         raise UsageError(

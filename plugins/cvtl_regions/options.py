@@ -57,11 +57,11 @@ class RegionsOptions(Options):
         None,
         ge=1,
         le=4,
-        description="maps taken from the backbone, those of its coarsest strides; coarser ones are added; from stride "
-        "4 (faster_rcnn) or 8 on if unset",
+        description="maps taken from the backbone, those of its coarsest strides; coarser ones are added; those from "
+        "stride 8 on if unset; one more for small objects",
     )
     channels: int = Field(
-        128, ge=1, description="of the merged maps (FPN), and of those that ssd adds; fcos wants a multiple of 32"
+        128, ge=1, description="of the merged maps (FPN), and of those that ssd adds; fcos wants a multiple of 64"
     )
     anchor_sizes: tuple[float, ...] | None = Field(
         None,
@@ -91,7 +91,7 @@ class RegionsOptions(Options):
 
     def train_defaults(self) -> Mapping[str, Any]:
         """What served on a few hundred pictures."""
-        return {"epochs": 30, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 1e-2}
+        return {"epochs": 30, "batch_size": 4, "learning_rate": 1e-3, "weight_decay": 1e-2}
 
     def variation(self) -> Variation:
         """By how much training views differ from the plain one."""

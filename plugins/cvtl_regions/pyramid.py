@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyrami
 from cvtl.backbones import Backbone, Stage
 from cvtl.backbones.levels import aligned_maps, level_stages, map_margin
 
+_MOST_GROUPS = 32
+_GROUP_CHANNELS = 4
 # What ParseNet and SSD scale a normalised map by at first.
 _FIRST_SCALE = 20.0
 
@@ -19,7 +22,10 @@ _FIRST_SCALE = 20.0
 class Pyramid(nn.Module):
     """The maps of a backbone's coarsest strides, merged top-down, and still coarser ones behind them.
 
-    Source: Lin et al. 2017, arXiv 1612.03144, by torchvision's `FeaturePyramidNetwork`.
+    Merged maps are normalised in groups: backbones without normalisation give values of tens, with which the layers
+    behind them would begin far off. Groups of a picture, not of a batch, for batches of large pictures are small.
+
+    Source: Lin et al. 2017, arXiv 1612.03144, by torchvision's `FeaturePyramidNetwork`; Wu and He 2018, arXiv 1803.08494.
 
     Args:
         backbone: with its weights.
@@ -50,7 +56,7 @@ class Pyramid(nn.Module):
         self.out_channels = channels
         self.merged = [stage.name for stage in self.stages]
         self.strides = _strides(self.stages, extra_levels)
-        self.fpn = FeaturePyramidNetwork([stage.channels for stage in self.stages], channels, extra)
+        self.fpn = FeaturePyramidNetwork([stage.channels for stage in self.stages], channels, extra, _normalized)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Normalised pictures (N, 3, H, W) to maps (N, channels, H / stride, W / stride), the finest first."""
@@ -106,6 +112,10 @@ class PlainMaps(nn.Module):
 def _strides(stages: tuple[Stage, ...], extra_levels: int) -> tuple[int, ...]:
     own = tuple(stage.stride for stage in stages)
     return own + tuple(own[-1] * 2**number for number in range(1, extra_levels + 1))
+
+
+def _normalized(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(max(1, gcd(_MOST_GROUPS * _GROUP_CHANNELS, channels) // _GROUP_CHANNELS), channels)
 
 
 def _halving(inputs: int, outputs: int) -> nn.Sequential:
