@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvtl.backbones import Backbone, Stage
-from cvtl.errors import UsageError
-
-_PROBED_SIDES = 10
+from cvtl.backbones import Backbone
+from cvtl.backbones.levels import aligned_maps, level_stages, map_margin
 
 
 class YoloNetwork(nn.Module):
@@ -46,7 +43,7 @@ class YoloNetwork(nn.Module):
         self.backbone = backbone
         self.stages = level_stages(backbone, levels)
         self.shape = (anchors, 5 + classes)
-        self.margin = _margin(backbone, self.stages)
+        self.margin = map_margin(backbone, self.stages)
         self.lateral = nn.ModuleList(_layer(stage.channels, channels, 1) for stage in self.stages)
         self.context = Context(channels)
         self.smooth = nn.ModuleList(
@@ -62,7 +59,7 @@ class YoloNetwork(nn.Module):
         """
         merged: Tensor | None = None
         outputs = []
-        maps = self._maps(images)
+        maps = aligned_maps(self.backbone, self.stages, self.margin, images)
         for name, lateral, smooth, output in zip(
             reversed(maps), reversed(self.lateral), reversed(self.smooth), reversed(self.output), strict=True
         ):
@@ -74,16 +71,6 @@ class YoloNetwork(nn.Module):
             values = output(smooth(merged))
             outputs.append(values.permute(0, 2, 3, 1).unflatten(-1, self.shape))
         return outputs[::-1]
-
-    def _maps(self, images: Tensor) -> dict[str, Tensor]:
-        """The stages' maps with as many cells as the input has strides."""
-        height, width = images.shape[-2:]
-        before, behind = self.margin // 2, self.margin - self.margin // 2
-        maps = self.backbone.features(F.pad(images, (before, behind, before, behind)))
-        return {
-            stage.name: maps[stage.name][..., : height // stage.stride, : width // stage.stride]
-            for stage in self.stages
-        }
 
     def _prepare_outputs(self, prior: float) -> None:
         """Let untrained outputs say that objects are rare, or the many cells without one would be all that is learnt.
@@ -125,47 +112,7 @@ class Context(nn.Module):
         return mixed
 
 
-def level_stages(backbone: Backbone, levels: int) -> tuple[Stage, ...]:
-    """The last stage of each of the coarsest strides, the finest first.
-
-    Raises:
-        UsageError: there are fewer strides.
-
-    Example:
-        >>> from cvtl import backbones
-        >>> [(stage.name, stage.stride) for stage in level_stages(backbones.load("squeezenet1_1"), 2)]
-        [('fire4-5', 8), ('fire6-9', 16)]
-    """
-    by_stride = {stage.stride: stage for stage in backbone.stages}
-    if len(by_stride) < levels:
-        known = ", ".join(str(stride) for stride in by_stride)
-        raise UsageError(
-            f"{levels} levels need as many strides, and backbone '{backbone.name}' has {known}",
-            hint="Ask for fewer with --levels, or leave out --cut",
-        )
-    return tuple(by_stride.values())[-levels:]
-
-
 def _layer(inputs: int, outputs: int, size: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
     )
-
-
-def _margin(backbone: Backbone, stages: Sequence[Stage]) -> int:
-    """Pixels by which an input has to be larger so that each map has a cell for each stride of it.
-
-    It is the same for all inputs whose sides are multiples of the largest stride: one such larger makes maps one such
-    larger.
-    """
-    side = max(_PROBED_SIDES * max(stage.stride for stage in stages), *backbone.input.size_hw)
-    side -= side % max(stage.stride for stage in stages)
-    margin = 0
-    device = next(backbone.parameters()).device
-    while True:
-        with torch.no_grad():
-            maps = backbone.features(torch.zeros(1, 3, side + margin, side + margin, device=device))
-        more = [(side // stage.stride - maps[stage.name].shape[-1] - 1) * stage.stride + 1 for stage in stages]
-        if max(more) <= 0:
-            return margin
-        margin += max(more)
