@@ -6,6 +6,9 @@
     loop.py        the Lightning loop, which is `Model.fit` unless a plugin has a better way
     samples.py     samples to batches, and the seeds of everything random
     memory.py      pictures decoded once, at the size that samples need
+    objects.py     what detectors train on: views and mosaics, and the boxes that they show
+    measuring.py   how well a detector does on a validation picture, in next to no time
+    averaging.py   the average of the weights that goes along
     optimizers.py  those that settings name
     schedule.py    the learning rate as a function of what has happened
     interrupts.py  Ctrl-C and SIGTERM

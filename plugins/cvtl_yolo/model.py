@@ -15,19 +15,19 @@ from cvtl.errors import DataError, UsageError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, place, prepare, resize_to
 from cvtl.results import Detections, Result
+from cvtl.training.averaging import Learner
+from cvtl.training.measuring import picture_ap50
 from cvtl_yolo.anchors import default_anchors
-from cvtl_yolo.averaging import Learner
 from cvtl_yolo.grid import Grid, Level, decode, flat, levels_of, slots_of
 from cvtl_yolo.losses import Objects, activate, modern_loss, squared_loss
-from cvtl_yolo.measuring import picture_ap50
 from cvtl_yolo.network import YoloNetwork
 from cvtl_yolo.options import YoloOptions
 from cvtl_yolo.settling import check_anchor_sizes
 
 if TYPE_CHECKING:
     from cvtl.training.folder import TrainRun
+    from cvtl.training.objects import Seen
     from cvtl.training.settings import TrainSettings
-    from cvtl_yolo.samples import Seen
 
 # What untrained outputs say of pc. Squared errors change sigmoids near 0 too slowly to start from lower.
 _PRIOR = {"modern": 0.01, "squared": 0.1}
@@ -119,11 +119,11 @@ class YoloModel(Model):
         """Settle the anchors, then train with the core's loop, over pictures decoded once where memory allows it."""
         from cvtl.terminal_progress import shown_progress
         from cvtl.training.memory import in_memory
-        from cvtl_yolo.samples import check_objects, plain_objects, sample_spec
+        from cvtl.training.objects import check_objects, plain_objects, sample_spec
         from cvtl_yolo.settling import report, settle
 
         for data in (train_data, val_data):
-            check_objects(data)
+            check_objects(data, self.plugin)
         if run.is_over:
             return
         with shown_progress(len(train_data) + len(val_data), quiet=run.console.quiet, noun="pictures") as progress:
@@ -140,14 +140,14 @@ class YoloModel(Model):
 
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Seen]]:
         """Views of the pictures, mirrored, moved and scaled at random, some of four of them, and their objects."""
-        from cvtl_yolo.samples import TrainingSamples
+        from cvtl.training.objects import TrainingSamples
 
         options = self.options
         return TrainingSamples(data, self.input, options.variation(), mosaic=options.mosaic, seed=seed, epoch=epoch)
 
     def validation_samples(self, data: Dataset, *, seed: int) -> Sequence[tuple[Tensor, Seen]]:
         """Pictures as they are predicted."""
-        from cvtl_yolo.samples import ValidationSamples
+        from cvtl.training.objects import ValidationSamples
 
         return ValidationSamples(data, self.input)
 
@@ -196,7 +196,7 @@ class YoloModel(Model):
     def assess(
         self, images: Tensor, targets: Sequence[Seen], *, training: bool
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The loss, its terms as figures, and of validation pictures `ap50` (`cvtl_yolo.measuring.picture_ap50`).
+        """The loss, its terms as figures, and of validation pictures `ap50` (`cvtl.training.measuring.picture_ap50`).
 
         Validation is of the network that predicts.
         """

@@ -13,11 +13,11 @@ from rich.console import Console
 from cvtl.augmentation import Floats
 from cvtl.errors import OutputError, UsageError
 from cvtl.files import write_atomically
+from cvtl.training.objects import Seen
 from cvtl_yolo.anchors import cluster_sizes, mean_best_iou
 from cvtl_yolo.assignment import assign
 from cvtl_yolo.grid import Grid, encode
 from cvtl_yolo.options import YoloOptions
-from cvtl_yolo.samples import Seen
 
 if TYPE_CHECKING:
     from cvtl.training.folder import TrainRun

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-# Tests import `tiny_yolo` from here.
-sys.path.insert(0, str(Path(__file__).parent))
+# Tests import `tiny_yolo` from here, and `made_objects` from the core's tests.
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "cvtl" / "training")]
 
 
 @pytest.fixture(autouse=True)

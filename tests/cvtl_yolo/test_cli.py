@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_yolo import CLASSES, NETWORK, make_data, make_model
+from made_objects import CLASSES, make_data
+from tiny_yolo import NETWORK, make_model
 
 from cvtl import weights
 from cvtl.cli.main import main

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_yolo import CLASSES, NETWORK, SIDE, made_sample, make_model
+from made_objects import CLASSES, SIDE, made_sample
+from tiny_yolo import NETWORK, make_model
 from torch import Tensor
 
 from cvtl import boxes, weights
@@ -15,10 +16,10 @@ from cvtl.boxes import clip_to_image
 from cvtl.data import BoxesTarget
 from cvtl.errors import DataError, UsageError
 from cvtl.results import Detections
+from cvtl.training.objects import Seen
 from cvtl.training.samples import RandomStream, seed_all
 from cvtl_yolo import YoloModel, YoloOptions
 from cvtl_yolo.grid import encode, flat, slots_of
-from cvtl_yolo.samples import Seen
 
 
 def pictures(*sizes_hw: tuple[int, int], seed: int = 0) -> list[Tensor]:

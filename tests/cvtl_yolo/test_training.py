@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_yolo import make_data, make_model, train_tiny
+from made_objects import make_data
+from tiny_yolo import make_model, train_tiny
 
 import cvtl
 from cvtl import weights
@@ -19,8 +20,8 @@ from cvtl.data import BoxesTarget, Dataset
 from cvtl.errors import OutputError
 from cvtl.evaluation.settings import EvalSettings
 from cvtl.training import TrainSettings, train
+from cvtl.training.objects import plain_objects
 from cvtl_yolo import YoloModel
-from cvtl_yolo.samples import plain_objects
 from cvtl_yolo.settling import SETTLED_NAME, count_lost
 
 EQUAL_FILES = ("best.safetensors", "metrics.csv")

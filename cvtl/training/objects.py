@@ -173,8 +173,12 @@ def part_of(view: View, size_hw: tuple[int, int], random: np.random.Generator) -
     return View(matrix, size_hw, view.mirrored)
 
 
-def check_objects(data: Dataset) -> None:
+def check_objects(data: Dataset, plugin: str) -> None:
     """Refuse what nothing can be learnt from.
+
+    Args:
+        data: to train on, or to validate with.
+        plugin: what to call the learner in messages.
 
     Raises:
         DataError: a sample has no boxes, or there is no object at all.
@@ -183,7 +187,7 @@ def check_objects(data: Dataset) -> None:
     for sample in data:
         if not isinstance(sample.target, BoxesTarget):
             raise DataError(
-                f"the yolo plugin learns from pictures with boxes, which '{sample.name}' has none of",
+                f"the {plugin} plugin learns from pictures with boxes, which '{sample.name}' has none of",
                 hint="Give a data set of boxes: COCO, Pascal VOC or YOLO",
             )
         found += int((~sample.target.crowd).sum())

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_yolo import CLASSES, SIDE, made_sample, make_data
+from made_objects import CLASSES, SIDE, made_sample, make_data
 
 from cvtl.augmentation import Variation, View, plain_view
 from cvtl.data import BoxesTarget, ClassTarget, Dataset, Sample
 from cvtl.errors import DataError
 from cvtl.preprocessing import InputSpec
 from cvtl.training.memory import in_memory
-from cvtl_yolo.samples import (
+from cvtl.training.objects import (
     LEAST_VISIBLE,
     Seen,
     TrainingSamples,
@@ -159,4 +159,4 @@ def test_objects_are_the_same_in_memory_and_on_disk() -> None:
 def test_data_without_objects_are_refused(target: ClassTarget | BoxesTarget | None, message: str) -> None:
     data = Dataset([replace(made_sample(0), target=target)], CLASSES, "made", "here")
     with pytest.raises(DataError, match=message):
-        check_objects(data)
+        check_objects(data, "yolo")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cvtl.results import Detections
-from cvtl_yolo.measuring import picture_ap50
+from cvtl.training.measuring import picture_ap50
 
 CLASSES = ("a", "b")
 THERE = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])

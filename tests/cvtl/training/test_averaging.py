@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cvtl_yolo.averaging import Learner
+from cvtl.training.averaging import Learner
 
 
 def network() -> nn.Sequential:
