@@ -179,8 +179,8 @@ def save(
         metrics={name: round(float(value), 6) for name, value in (metrics or {}).items()},
         data_digest=data_digest,
         seed=seed,
-        versions=installed_versions(),
-        licence=licence,
+        versions=installed_versions(model.libraries),
+        licence=licence or model.licence,
     )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.saved_state().items()}
     text = json.dumps(header.model_dump(mode="json"), sort_keys=True)
@@ -251,9 +251,9 @@ def plugin_options(header: Header, path: str | Path) -> BaseModel:
         ) from error
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on."""
-    return {name: _version(name) for name in _LIBRARIES}
+def installed_versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of the libraries that results depend on, and of more."""
+    return {name: _version(name) for name in (*_LIBRARIES, *more)}
 
 
 def check_task(header: Header, task: str | None, path: str | Path) -> None:
