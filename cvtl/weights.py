@@ -231,6 +231,33 @@ def load(
     return model.to(device).eval()
 
 
+def convert(source: str | Path, target: str | Path, reading: Mapping[str, Any] | None = None) -> Path:
+    """Write weights that another tool made as one of cvtl's own files, which says the same of them.
+
+    Args:
+        source: a file that an installed plugin reads.
+        target: the `.safetensors` file to write; it must not be there yet.
+        reading: as for `read_header`.
+
+    Raises:
+        UsageError: it is one of cvtl's own files already, or the target is none, or is there.
+        WeightsError: the file cannot be read, or the plugin cannot hold such weights in a file of cvtl's.
+        OutputError: the file cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    if not foreign.is_foreign(source):
+        own = source.name.endswith(foreign.OWN_SUFFIX)
+        why = "is one of cvtl's own files already" if own else "is of a kind that no installed plugin reads"
+        raise UsageError(f"'{source}' {why}", hint="`cvtl plugins` lists the plugins")
+    if not target.name.endswith(foreign.OWN_SUFFIX):
+        raise UsageError(f"'{target}' is no name for weights", hint=f"Call it '{target.stem}{foreign.OWN_SUFFIX}'")
+    if target.exists():
+        raise UsageError(f"'{target}' is there already", hint="Give another name, or remove it first")
+    header = read_header(source, reading)
+    kept = header.model_dump(include={"metrics", "data_digest", "seed", "licence"})
+    return save(load(source, reading=reading), target, **kept)
+
+
 def plugin_options(header: Header, path: str | Path) -> BaseModel:
     """The options that weights were trained with, made by the plugin they belong to; without torch.
 

@@ -1,8 +1,8 @@
 """Architectures: the tables of layers that Ultralytics builds its networks from. Torch-free.
 
-A table is what a `.yaml` file of theirs holds: `backbone` and `head`, each a list of [from, repeats, module, arguments], and
-a few settings. It is kept with the weights. Nothing in it may run code or reach out for files: module names are
-those of network layers and activations are calls with plain numbers, which is checked here and, once torch is there,
+A table is what a `.yaml` file of theirs holds: `backbone` and `head`, each a list of [from, repeats, module,
+arguments], and a few settings. It is kept with the weights. Nothing in it may run code or reach out for files: modules
+are layers of networks and activations are calls with plain numbers, which is checked here and, once torch is there,
 by `cvtl_ultralytics.networks`.
 """
 
@@ -35,8 +35,8 @@ def find_architecture(name: str) -> Architecture:
     """The architecture that a user names.
 
     Args:
-        name: of one of Ultralytics' own files, with or without `.yaml` (`yolo11n`: the table of yolo11 at its scale n); or
-            the path of another file.
+        name: of one of Ultralytics' own files, with or without `.yaml` (`yolo11n`: the table of yolo11 at its scale n);
+            or the path of another file.
 
     Raises:
         UsageError: there is none, or it is not of a detector.
@@ -88,7 +88,10 @@ def checked(table: object) -> Architecture:
     if table.get("ch", 3) != 3 or table.get("channels", 3) != 3:
         raise ValueError("it takes pictures of other than three channels")
     kept = {name: table[name] for name in _SETTINGS if table.get(name) is not None} | _chosen_scale(table)
-    return kept | {"backbone": [list(each) for each in table["backbone"]], "head": [list(each) for each in table["head"]]}
+    return kept | {
+        "backbone": [list(each) for each in table["backbone"]],
+        "head": [list(each) for each in table["head"]],
+    }
 
 
 def head_of(table: Mapping[str, Any]) -> str:
@@ -102,7 +105,9 @@ def _layers(table: Mapping[str, Any], part: str) -> list[Any]:
         raise ValueError(f"it has no '{part}'")
     for layer in layers:
         fits = isinstance(layer, list | tuple) and len(layer) == 4
-        if not (fits and isinstance(layer[1], int) and isinstance(layer[2], str) and isinstance(layer[3], list | tuple)):
+        if not (
+            fits and isinstance(layer[1], int) and isinstance(layer[2], str) and isinstance(layer[3], list | tuple)
+        ):
             raise ValueError(f"{layer!r} in '{part}' is not [from, repeats, module, arguments]")
     return layers
 

@@ -1,7 +1,7 @@
 """From the answers of the networks to boxes.
 
-Each function takes what a network says of one picture. It gives boxes (A, 4) as xyxy in pixels of the input, scores (A,)
-in [0, 1] and int64 labels (A,), not yet suppressed.
+Each function takes what a network says of one picture. It gives boxes (A, 4) as xyxy in pixels of the input, scores
+(A,) in [0, 1] and int64 labels (A,), not yet suppressed.
 """
 
 from __future__ import annotations

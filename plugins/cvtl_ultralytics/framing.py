@@ -21,7 +21,8 @@ def tight_window(image_hw: tuple[int, int], spec: InputSpec, stride: int) -> Win
     """The least part of the input that holds a letterboxed picture and has sides that are multiples of the stride.
 
     It depends on the picture alone, so that a picture's boxes do not depend on what else is in its batch. Ultralytics
-    pads single pictures so (`LetterBox(auto=True)`), and the sides differ by one pixel of grey where they are odd, as there.
+    pads single pictures so (`LetterBox(auto=True)`); of an odd number of grey rows, the lesser half
+    is above.
 
     Args:
         image_hw: of the picture.

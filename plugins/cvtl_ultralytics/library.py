@@ -1,8 +1,8 @@
 """The package `ultralytics`, imported so that nothing else in the process notices. Torch-free until then.
 
 Its import turns OpenCV's threads off, replaces `torch.save` and `PIL.Image.open`, changes print options, warnings and
-environment variables, looks up addresses, and writes settings into the user's home. All of that is prevented or undone. A program
-that wants its own import of ultralytics to be as usual imports it before it uses this plugin.
+environment variables, looks up addresses, and writes settings into the user's home. All of that is prevented or undone.
+A program that wants its own import of ultralytics to be as usual imports it before it uses this plugin.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def package_folder() -> Path:
     if spec is None or spec.origin is None:
         raise PluginError(
             f"the plugin '{PACKAGE}' runs the package of that name, which is not installed",
-            hint=f"Install it with `pip install 'cvtl[{PACKAGE}]'`. Its licence is {LICENCE}: who passes on a program that "
-            "uses it, or offers it over a network, has to offer its whole source under that licence, unless Ultralytics "
-            "has sold them another one",
+            hint=f"Install it with `pip install 'cvtl[{PACKAGE}]'`. Its licence is {LICENCE}: who passes on a program "
+            "that uses it, or offers it over a network, has to offer its whole source under that licence, unless "
+            "Ultralytics has sold them another one",
         )
     return Path(spec.origin).parent
 
@@ -102,7 +102,7 @@ def undisturbed() -> Iterator[None]:
         for owner, name, function in functions:
             setattr(owner, name, function)
         np.set_printoptions(**numpy_printing)
-        torch.set_printoptions(**printing)
+        torch.set_printoptions(**printing)  # type: ignore[no-untyped-call]
         cv2.setNumThreads(cv2_threads)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)

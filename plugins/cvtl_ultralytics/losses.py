@@ -12,12 +12,14 @@ from cvtl.boxes import absolute_to_normalized, xyxy_to_cxcywh
 from cvtl.training.objects import Seen
 from cvtl_ultralytics.networks import is_rtdetr
 
-# Where an object may have several boxes, and where one: the weights of the two heads of YOLOv10 and YOLO26, from the first
-# epoch to the last. Source: Ultralytics' `E2ELoss`.
+# YOLOv10 and YOLO26 have two heads: one that may give several boxes for an object, and one that gives one. This is the
+# first one's part of the loss, from the first epoch to the last. Source: Ultralytics' `E2ELoss`.
 _MANY_AT_FIRST, _MANY_AT_LAST = 0.8, 0.1
 
 
-def terms(network: nn.Module, answers: Any, targets: Sequence[Seen], images: Tensor, progress: float) -> dict[str, Tensor]:
+def terms(
+    network: nn.Module, answers: Any, targets: Sequence[Seen], images: Tensor, progress: float
+) -> dict[str, Tensor]:
     """The terms of a network's loss, per picture.
 
     Args:

@@ -175,7 +175,9 @@ class UltralyticsModel(Model):
         figures = {f"{name}_loss": value.detach() for name, value in terms.items()}
         if not training:
             size_hw = (images.shape[-2], images.shape[-1])
-            found = [self._suppressed(*self._candidates(each, size_hw), size_hw) for each in answers[0].detach().float()]
+            found = [
+                self._suppressed(*self._candidates(each, size_hw), size_hw) for each in answers[0].detach().float()
+            ]
             scores = [picture_ap50(each, seen.boxes, seen.labels) for each, seen in zip(found, targets, strict=True)]
             figures["ap50"] = torch.tensor(scores, device=images.device)
         return terms, figures
@@ -234,7 +236,7 @@ class UltralyticsModel(Model):
             head.end2end, head.max_det = single, max(options.max_detections, _LEAST_ANSWERS)
         elif single and not networks.is_rtdetr(self.network):
             raise UsageError(
-                "this network has no head that gives one box for an object, so its double detections must be suppressed",
+                "this network has no head that gives one box for an object: double detections must be suppressed",
                 hint="Leave --predict.suppression none out; YOLOv10 and YOLO26 have such a head",
             )
         answers: Tensor = self.network(images)[0].detach().float()

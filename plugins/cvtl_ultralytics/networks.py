@@ -41,7 +41,8 @@ def build(architecture: Architecture, classes: int) -> nn.Module:
     # What a table that does not fit together makes torch or Ultralytics stumble over.
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AssertionError, AttributeError) as error:
         raise WeightsError(f"the network cannot be built from its table of layers: {error}") from error
-    network.args = SimpleNamespace(**_GAINS)
+    # What their losses look up on the network.
+    vars(network).update(args=SimpleNamespace(**_GAINS), nc=classes)
     return network.eval()
 
 
@@ -51,7 +52,7 @@ def _check_layer(tasks: ModuleType, name: str) -> None:
     sound = isinstance(found, type) and issubclass(found, nn.Module)
     if not (sound and found.__module__.startswith((_LAYERS, "torch.nn.modules"))):
         raise WeightsError(
-            f"the network has a layer '{name}', which this version of ultralytics ({library.package_version()}) does not know",
+            f"the network has a layer '{name}', which ultralytics {library.package_version()} does not know",
             hint="Upgrade ultralytics, or use the version that the weights come from",
         )
 

@@ -164,7 +164,7 @@ def _explained(path: Path, refusal: _Refusal) -> WeightsError:
     if refusal.kind == "unsafe":
         return WeightsError(
             f"'{path}' is refused: {refusal.why}, which has no place in a checkpoint and could run code",
-            hint=f"{_NEVER_RUN}. Take the file from where it was published; one of an old version can be saved anew there",
+            hint=f"{_NEVER_RUN}. Take the file from where it was published, or have one of an old version saved anew",
         )
     if refusal.kind == "version":
         return WeightsError(

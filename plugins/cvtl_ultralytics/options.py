@@ -23,8 +23,8 @@ class PredictOptions(Options):
     )
     suppression: Literal["nms", "none"] = Field(
         "nms",
-        description="of double detections: nms, as Ultralytics predicts by default; none takes the answers of a head that "
-        "gives one box for an object, which YOLOv10 and YOLO26 have",
+        description="of double detections: nms, as Ultralytics predicts by default; none takes the answers of a head "
+        "that gives one box for an object, which YOLOv10 and YOLO26 have",
     )
     nms_iou: float = Field(0.7, ge=0, le=1, description="IoU above which two boxes of a class are one object")
     labels: Literal["best", "all"] = Field(
@@ -33,12 +33,14 @@ class PredictOptions(Options):
     )
     max_detections: int = Field(300, ge=1, description="most boxes for a picture")
     size: int | None = Field(
-        None, ge=32, description="longer side of the network's input, a multiple of 32; what it was trained for if unset"
+        None,
+        ge=32,
+        description="longer side of the network's input, a multiple of 32; what it was trained for if unset",
     )
     frame: Literal["tight", "square"] = Field(
         "tight",
-        description="grey round a picture: tight, only up to the next multiple of the stride, as Ultralytics predicts one "
-        "picture; or up to the square that it was trained with",
+        description="grey round a picture: tight, only up to the next multiple of the stride, as Ultralytics predicts "
+        "one picture; or up to the square that it was trained with",
     )
 
 
@@ -52,13 +54,13 @@ class UltralyticsOptions(Options):
 
     model: str | dict[str, Any] | None = Field(
         None,
-        description="one of Ultralytics' architectures (yolo11n.yaml, yolov8s.yaml, yolo26n.yaml, ...), or the path of a "
-        f".yaml file of your own; if unset, that of --weights, or else {DEFAULT_MODEL}",
+        description="one of Ultralytics' architectures (yolo11n.yaml, yolov8s.yaml, yolo26n.yaml, ...), or the path of "
+        f"a .yaml file of your own; if unset, that of --weights, or else {DEFAULT_MODEL}",
     )
     weights: str | None = Field(
         None,
-        description="start from these: a .pt of Ultralytics' or a .safetensors of this plugin; layers that fit are taken "
-        "over; from random weights if unset",
+        description="start from these: a .pt of Ultralytics' or a .safetensors of this plugin; layers that fit are "
+        "taken over; from random weights if unset",
     )
     freeze: int = Field(0, ge=0, description="so many of the first layers of --model do not learn")
     size: int = Field(640, ge=32, description="side of the network's input in pixels, a multiple of 32")

@@ -59,7 +59,7 @@ def load(path: Path, header: Header) -> Model:
 
 
 def input_of(architecture: Architecture, side: int) -> InputSpec:
-    """How Ultralytics prepares pictures: `LetterBox`, or stretched for RT-DETR, by OpenCV's INTER_LINEAR; RGB in [0, 1]."""
+    """How Ultralytics prepares pictures: letterboxed, or stretched for RT-DETR, as OpenCV's INTER_LINEAR does it."""
     return InputSpec(
         size_hw=(side, side),
         resize="stretch" if head_of(architecture) == RTDETR_HEAD else "letterbox",
@@ -115,4 +115,6 @@ def _side(facts: Facts) -> int:
 
 def _metrics(facts: Facts) -> dict[str, float]:
     figures = facts.metrics or {}
-    return {name: float(each) for name, each in figures.items() if isinstance(each, int | float) and math.isfinite(each)}
+    return {
+        name: float(each) for name, each in figures.items() if isinstance(each, int | float) and math.isfinite(each)
+    }
