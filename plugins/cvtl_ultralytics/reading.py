@@ -59,13 +59,13 @@ def load(path: Path, header: Header) -> Model:
 
 
 def input_of(architecture: Architecture, side: int) -> InputSpec:
-    """How Ultralytics prepares pictures: letterboxed, or stretched for RT-DETR, as OpenCV's INTER_LINEAR does it."""
+    """How Ultralytics prepares pictures: letterboxed, or stretched for RT-DETR, as OpenCV does it."""
     return InputSpec(
         size_hw=(side, side),
         resize="stretch" if head_of(architecture) == RTDETR_HEAD else "letterbox",
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        antialias=False,
+        interpolation="opencv",
     )
 
 
