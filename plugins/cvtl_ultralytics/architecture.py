@@ -133,7 +133,7 @@ def _built_in(given: Path) -> tuple[Path, str]:
     """One of Ultralytics' files, and the scale that its name asks for."""
     folder = package_folder() / "cfg" / "models"
     files = {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
-    stem = given.name.removesuffix(".yaml")
+    stem = str(given).removesuffix(".yaml")
     scaled = _SCALED.fullmatch(stem)
     if stem in files:
         return files[stem], _scale(stem)

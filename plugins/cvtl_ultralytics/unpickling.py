@@ -26,6 +26,9 @@ _FORBIDDEN = (
     *("os.chmod", "os.chown", "os.exec", "os.fork", "os.kill", "os.link", "os.mkdir", "os.posix_spawn", "os.remove"),
     *("os.rename", "os.rmdir", "os.spawn", "os.startfile", "os.symlink", "os.system", "os.truncate"),
 )
+# How torch's restricted unpickler and Ultralytics' list say what they do not let pass.
+_NAMED = re.compile(r"(?:GLOBAL|global|class|function) ([\w.]+) (?:was not an allowed|whose module)")
+_BLOCKED = re.compile(r"unsafe getattr\([^)]*\)")
 
 
 class ForbiddenError(Exception):
@@ -73,19 +76,21 @@ def _forbid_everything_else(folder: Path) -> None:
 
 
 def _refusal(error: BaseException) -> dict[str, str]:
-    """What the file is refused for, and the names that do not belong into it."""
+    """What the file is refused for: by name, where it names or tries what has no place in it."""
     chain: list[BaseException] = []
-    while error is not None and error not in chain:
+    while error not in chain:
         chain.append(error)
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        error = error.__cause__ or error.__context__ or error
     for each in chain:
         if isinstance(each, ForbiddenError):
             return {"refused": f"it tried to {each}", "kind": "unsafe"}
-        names = re.findall(r"(?:GLOBAL|global|class|function) ([\w]+(?:\.\w+)+)", str(each))
-        if names:
-            return {"refused": f"it names {names[0]}", "kind": "unsafe"}
-        if "blocked during restricted" in str(each):
-            return {"refused": _line(each), "kind": "unsafe"}
+        found = _NAMED.search(str(each))
+        if found:
+            name = found[1] if "." in found[1] else f"builtins.{found[1]}"
+            return {"refused": f"it names {name}", "kind": "unsafe"}
+        found = _BLOCKED.search(str(each))
+        if found:
+            return {"refused": f"it holds an {found[0]}", "kind": "unsafe"}
     return {"refused": _line(chain[-1]), "kind": "damaged"}
 
 
