@@ -24,6 +24,7 @@ from cvtl_ultralytics.library import PACKAGE, SAFELY, package_folder
 _SCRIPT = Path(__file__).with_name("unpickling.py")
 _MOST_PICKLE_BYTES = 2**26
 _MOST_NAMES = 3
+_USUAL = ("torch.", "collections.", "_codecs.", "numpy.", "__builtin__.set")
 _NEVER_RUN = "Nothing of it was run"
 _OTHER_FILES = {
     b"\x80": "a pickle from before PyTorch 1.6, or of another program",
@@ -177,7 +178,7 @@ def _explained(path: Path, refusal: _Refusal) -> WeightsError:
 
 
 def _stranger(path: Path, names: list[str]) -> WeightsError:
-    unusual = [name for name in names if not name.startswith(("torch.", "collections.", "_codecs.", "numpy."))]
+    unusual = [name for name in names if not name.startswith(_USUAL)]
     more = f" and {len(unusual) - _MOST_NAMES} more" if len(unusual) > _MOST_NAMES else ""
     if not unusual:
         return _no_checkpoint(path, "it holds tensors alone", "Weights of a backbone are given to `cvtl train`")

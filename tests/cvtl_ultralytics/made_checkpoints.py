@@ -48,26 +48,21 @@ def make_network(architecture: Architecture, seed: int = 0, classes: int = 3) ->
 
 
 @torch.no_grad()
-def enliven(network: nn.Module) -> None:
-    """Statistics of a noisy picture, and last layers that tell places apart."""
+def enliven(network: nn.Module, images: torch.Tensor | None = None) -> None:
+    """Statistics of pictures, (N, 3, H, W) or noise, and last layers that tell places apart."""
     norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None
         norm.reset_running_stats()
     network.train()
-    network(torch.rand(2, 3, 96, 96))
+    network(torch.rand(2, 3, 96, 96) if images is None else images)
     network.eval()
     for norm in norms:
         norm.momentum = 0.03
     head = networks.head(network)
-    for name, bias, spread in (
-        ("cv2", 2.0, 0.3),
-        ("one2one_cv2", 2.0, 0.3),
-        ("cv3", -2.0, 1.0),
-        ("one2one_cv3", -2.0, 1.0),
-    ):
+    for name, bias, spread in (("cv2", 2, 0.5), ("one2one_cv2", 2, 0.5), ("cv3", -2, 2), ("one2one_cv3", -2, 2)):
         for branch in getattr(head, name, None) or ():
-            branch[-1].weight.normal_(0, spread)
+            branch[-1].weight.normal_(0, spread / branch[-1].in_channels ** 0.5)
             branch[-1].bias.fill_(bias)
 
 
