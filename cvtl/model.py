@@ -42,6 +42,12 @@ class Model(nn.Module, ABC):
     """What training watches to choose the best epoch, and whether the least or the most of it is best: `val_loss`, or
     `val_` and a name that `measure` gives."""
 
+    licence: ClassVar[str] = ""
+    """Under which its weights may be used unless somebody says otherwise, where what it is built with decides that."""
+
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Further distributions whose versions belong into a weights file."""
+
     def __init__(self, options: BaseModel, classes: Sequence[str], input: InputSpec) -> None:
         super().__init__()
         self.options = options
