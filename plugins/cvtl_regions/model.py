@@ -16,7 +16,7 @@ from cvtl.errors import DataError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, place, prepare
 from cvtl.results import Detections, Result
-from cvtl.training.measuring import picture_ap50
+from cvtl.training.measuring import picture_ap
 from cvtl_regions.detectors import build_detector
 from cvtl_regions.options import RegionsOptions
 
@@ -40,7 +40,7 @@ class RegionsModel(Model):
     """
 
     plugin: ClassVar[str] = "regions"
-    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap50", "max")
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap", "max")
     options: RegionsOptions
 
     def __init__(
@@ -123,7 +123,7 @@ class RegionsModel(Model):
     def assess(
         self, images: Tensor, targets: Sequence[Seen], *, training: bool
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The loss, its terms as figures, and of validation pictures `ap50` (`cvtl.training.measuring.picture_ap50`)."""
+        """The loss, its terms as figures, and of validation pictures `ap` (`cvtl.training.measuring.picture_ap`)."""
         terms = self.loss(images, targets)
         figures = {f"{name}_loss": value.detach() for name, value in terms.items()}
         return terms, figures if training else {**figures, **self.measure(images, targets)}
@@ -131,8 +131,8 @@ class RegionsModel(Model):
     def measure(self, images: Tensor, targets: Sequence[Seen]) -> Mapping[str, Tensor]:
         """Average precision within each picture, from a pass of its own: what is learnt from is not what is found."""
         found = self._find(images)
-        scores = [picture_ap50(each, seen.boxes, seen.labels) for each, seen in zip(found, targets, strict=True)]
-        return {"ap50": torch.tensor(scores, device=images.device)}
+        scores = [picture_ap(each, seen.boxes, seen.labels) for each, seen in zip(found, targets, strict=True)]
+        return {"ap": torch.tensor(scores, device=images.device)}
 
     # Prediction
 

@@ -17,7 +17,7 @@ from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, normalize, place, resize
 from cvtl.results import Detections, Result
 from cvtl.training.averaging import Learner
-from cvtl.training.measuring import picture_ap50
+from cvtl.training.measuring import picture_ap
 from cvtl_ultralytics import decoding, library, networks
 from cvtl_ultralytics.architecture import Architecture, find_architecture
 from cvtl_ultralytics.framing import Window, tight_window, whole_window
@@ -51,7 +51,7 @@ class UltralyticsModel(Model):
     plugin: ClassVar[str] = "ultralytics"
     licence: ClassVar[str] = library.LICENCE
     libraries: ClassVar[tuple[str, ...]] = (library.PACKAGE,)
-    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap50", "max")
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap", "max")
     options: UltralyticsOptions
     learner: Learner | None
 
@@ -167,7 +167,7 @@ class UltralyticsModel(Model):
     def assess(
         self, images: Tensor, targets: Sequence[Seen], *, training: bool
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The loss, its terms as figures, and of validation pictures `ap50` (`cvtl.training.measuring.picture_ap50`).
+        """The loss, its terms as figures, and of validation pictures `ap` (`cvtl.training.measuring.picture_ap`).
 
         Validation is of the network that predicts.
         """
@@ -178,8 +178,8 @@ class UltralyticsModel(Model):
             found = [
                 self._suppressed(*self._candidates(each, size_hw), size_hw) for each in answers[0].detach().float()
             ]
-            scores = [picture_ap50(each, seen.boxes, seen.labels) for each, seen in zip(found, targets, strict=True)]
-            figures["ap50"] = torch.tensor(scores, device=images.device)
+            scores = [picture_ap(each, seen.boxes, seen.labels) for each, seen in zip(found, targets, strict=True)]
+            figures["ap"] = torch.tensor(scores, device=images.device)
         return terms, figures
 
     def _assessed(self, of: Any, images: Tensor, targets: Sequence[Seen]) -> tuple[dict[str, Tensor], Any]:
