@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from conftest import Command
 from made_checkpoints import CLASSES, SIDE, TINY, make_data, make_model, make_network, save_checkpoint
 
 import cvtl
@@ -20,6 +20,7 @@ from cvtl.data import BoxesTarget
 from cvtl_ultralytics.options import PredictOptions, UltralyticsOptions
 
 PAGE = Path(__file__).parents[2] / "docs" / "ultralytics.md"
+Command = Callable[..., Any]
 LOW = ("--predict.threshold", "0.0001")
 
 
@@ -121,16 +122,10 @@ def test_a_malicious_checkpoint_is_refused_in_a_sentence(command: Command, road:
     path = save_checkpoint(make_network(TINY), tmp_path / "evil.pt", note=Call())
     said = command("run", "detect", "--weights", path, road)
     assert said.code == 1
-    assert "is refused: it names posix.system" in said.err
+    assert "evil.pt' is refused: it names posix.system" in said.err
+    assert "Nothing of it was run" in said.err
     assert "Traceback" not in said.err
     assert not (tmp_path / "touched").exists()
-
-
-def test_a_checkpoint_of_another_task_is_refused(command: Command, road: Path, tmp_path: Path) -> None:
-    path = save_checkpoint(make_network(TINY), tmp_path / "cut.pt", task="segment")
-    said = command("run", "detect", "--weights", path, road)
-    assert said.code == 1
-    assert "made for Ultralytics' task 'segment', and only detectors are run here" in said.err
 
 
 def test_without_the_package_the_command_says_how_to_install_it(

@@ -75,17 +75,12 @@ def theirs(model: UltralyticsModel, picture: Path, **arguments: Any) -> Tensor:
 def assert_same(found: Detections, expected: Tensor, *, pixels: float = 0.5) -> None:
     """Each box has one of the same class within some pixels of it, and nearly its score."""
     assert len(found) == len(expected)
-    free = list(range(len(found)))
-    for *corners, score, label in expected.tolist():
-        near = [
-            each
-            for each in free
-            if int(found.labels[each]) == label
-            and float((found.boxes[each] - torch.tensor(corners)).abs().max()) <= pixels
-            and abs(float(found.scores[each]) - score) < 0.01
-        ]
-        assert near, (corners, score, label)
-        free.remove(near[0])
+    near = (found.boxes[None] - expected[:, None, :4]).abs().amax(dim=2) <= pixels
+    near &= (found.labels[None] == expected[:, None, 5]) & ((found.scores[None] - expected[:, None, 4]).abs() < 0.01)
+    for row in near:
+        (places,) = row.nonzero(as_tuple=True)
+        assert len(places)
+        near[:, places[0]] = False
 
 
 @pytest.mark.slow

@@ -5,23 +5,25 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from made_checkpoints import CLASSES, SIDE, TINY, make_network, save_checkpoint, tasks
+from made_checkpoints import CLASSES, SIDE, TINY, make_network, save_checkpoint, table, tasks
 from safetensors.torch import load_file
 
 from cvtl.errors import WeightsError
-from cvtl_ultralytics import library, opening, unpickling
-from cvtl_ultralytics.opening import names_in_pickle, open_checkpoint
+from cvtl.options import Options
+from cvtl_ultralytics import library, opening, reading, unpickling
+from cvtl_ultralytics.opening import Facts, names_in_pickle, open_checkpoint
 
 
 class Call:
@@ -115,14 +117,12 @@ def test_the_payloads_do_what_they_are_meant_to_where_nobody_guards(tmp_path: Pa
     assert (tmp_path / "touched").exists()
 
 
-def test_a_refusal_names_the_file_and_what_is_wrong_with_it(tmp_path: Path) -> None:
-    path = save_checkpoint(make_network(TINY), tmp_path / "evil.pt", note=Call(os.system, f"touch {tmp_path}/touched"))
-    with pytest.raises(WeightsError, match=r"evil\.pt' is refused: it names posix\.system, .*Nothing of it was run"):
-        open_checkpoint(path)
-    assert not (tmp_path / "touched").exists()
-
-
-def test_facts_and_tensors_are_those_of_the_network(checkpoint: Path) -> None:
+def test_facts_and_tensors_are_those_of_the_network_whatever_lies_in_the_working_folder(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch.py", "json.py", "safetensors.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
     opened = open_checkpoint(checkpoint)
     assert opened.facts.names == {str(number): name for number, name in enumerate(CLASSES)}
     assert (opened.facts.size, opened.facts.task, opened.facts.network) == (SIDE, "detect", "DetectionModel")
@@ -142,18 +142,35 @@ def test_a_file_is_opened_once_until_it_changes(
         open_checkpoint(checkpoint)
 
 
-def test_the_child_imports_nothing_of_the_working_folder(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("torch.py", "json.py", "safetensors.py"):
-        (tmp_path / name).write_text("raise SystemExit('imported')")
-    monkeypatch.chdir(tmp_path)
-    copied = tmp_path / "copied.pt"
-    copied.write_bytes(checkpoint.read_bytes())
-    assert open_checkpoint(copied).facts.task == "detect"
-
-
 # What is told without a child process.
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"task": "segment"}, "made for Ultralytics' task 'segment', and only detectors are run here"),
+        ({"quantized": True}, "learnt with quantized weights"),
+        ({"architecture": {"backbone": []}}, "cannot be used: it has no 'backbone'"),
+        ({"architecture": table("Segment", 32, 64)}, "its head is 'Segment'"),
+        ({"names": {"1": "a", "2": "b"}}, "does not number its classes from 0 on"),
+    ],
+)
+def test_networks_that_are_no_detectors_are_refused(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], message: str
+) -> None:
+    facts = Facts(**{"network": "DetectionModel", "architecture": TINY, "names": list(CLASSES)} | said)
+    monkeypatch.setattr(reading, "open_checkpoint", lambda path: SimpleNamespace(facts=facts))
+    with pytest.raises(WeightsError, match=re.escape(message)):
+        reading.read_header(Path("x.pt"), Options())
+
+
+@pytest.mark.parametrize(("size", "side"), [(None, 640), (640, 640), (100, 128), ([384, 640], 640)])
+def test_the_input_is_what_it_was_trained_with(
+    monkeypatch: pytest.MonkeyPatch, size: int | list[int] | None, side: int
+) -> None:
+    facts = Facts(network="DetectionModel", architecture=TINY, names=list(CLASSES), size=size)
+    monkeypatch.setattr(reading, "open_checkpoint", lambda path: SimpleNamespace(facts=facts))
+    assert reading.read_header(Path("x.pt"), Options()).input.size_hw == (side, side)
 
 
 def test_names_are_read_off_a_pickle_without_running_it(checkpoint: Path) -> None:
