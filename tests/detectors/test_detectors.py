@@ -32,12 +32,14 @@ SIDE = 64
 
 # What makes each plugin small enough to train in a moment, and have it say something.
 SMALL: dict[str, dict[str, Any]] = {
+    "regions": {"backbone": "lenet5", "weights": "none", "size": SIDE, "channels": 16, "levels": 2},
+    "ultralytics": {"model": "yolov5n.yaml", "size": SIDE, "ema": 0.5},
     "windows": {"window": 32, "windows_per_object": 1, "negatives_per_picture": 1},
     "yolo": {"backbone": "lenet5", "weights": "none", "size": SIDE, "channels": 8, "loss": "squared"},
 }
 ANSWERS: dict[str, dict[str, Any]] = {"windows": {"threshold": 0.0, "scales_per_octave": 1}}
 # A plugin that stands on an extra is tested where that is installed.
-NEEDS: dict[str, str] = {}
+NEEDS = {"ultralytics": "ultralytics"}
 
 DETECTORS = [spec.name for spec in plugins().usable() if spec.task == "detect" and spec.trains]
 
