@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny_style import noise, save_picture, save_vgg11, stripes
+from tiny_style import VGG19, noise, save_convolutions, save_picture, save_vgg11, stripes
 
 from cvtl.cli.main import main
 from cvtl.images import read_image
@@ -184,9 +184,11 @@ def test_a_style_is_trained_and_used_by_the_command_line(command: Command, tmp_p
 def test_the_examples_of_the_page_run(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_picture(tmp_path / "photo.jpg", noise(40, 40))
     save_picture(tmp_path / "starry.jpg", stripes(40, 40))
-    save_vgg11(tmp_path / "vgg.pth", 3)
+    save_convolutions(tmp_path / "vgg19.pth", VGG19)
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(examples) == 2
     for example in examples:
         exec(compile(example, str(PAGE), "exec"), {})
-    assert "ok" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "{'ok': 1}" in said
+    assert "torch.Size([64, 64])" in said
