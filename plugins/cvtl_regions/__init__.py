@@ -1,6 +1,6 @@
-"""The regions plugin: detectors that judge regions of a picture, from R-CNN's loop over proposals to RetinaNet and FCOS.
+"""The regions plugin: detectors that judge regions of a picture, from R-CNN's loop to Faster R-CNN and FCOS.
 
-    from cvtl_regions import RegionsModel, RegionsOptions, propose
+    from cvtl_regions import RegionsModel, RegionsOptions, detect, propose
 
 Importing this package imports no torch; what is named here is loaded on first use.
 """
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from cvtl.registry import PluginSpec
 
 if TYPE_CHECKING:
+    from cvtl_regions.loop import detect
     from cvtl_regions.model import RegionsModel
     from cvtl_regions.options import RegionsOptions
+    from cvtl_regions.proposals import propose
 
-__all__ = ["RegionsModel", "RegionsOptions", "plugin"]
+__all__ = ["RegionsModel", "RegionsOptions", "detect", "plugin", "propose"]
 
-_LAZY = {"RegionsModel": "model", "RegionsOptions": "options"}
+_LAZY = {"RegionsModel": "model", "RegionsOptions": "options", "detect": "loop", "propose": "proposals"}
 
 plugin = PluginSpec(
     name="regions",

@@ -6,29 +6,25 @@ weights (`cvtl.preprocessing`), and is the same in training and prediction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from cvtl.backbones import Backbone
+from cvtl.backbones.levels import check_side
 from cvtl.errors import UsageError
 from cvtl.training.objects import Seen
-from cvtl_regions.options import HeadName, PredictOptions, RegionsOptions
+from cvtl_regions.options import PredictOptions, RegionsOptions
 from cvtl_regions.pyramid import PlainMaps, Pyramid
-
-Found = tuple[Tensor, Tensor, Tensor]
-"""Boxes float (N, 4), xyxy in pixels of the input; scores (N,), best first; labels int64 (N,), the first class is 0."""
+from cvtl_regions.region_detector import Found, RegionDetector, giving_losses
 
 _FINEST_STRIDE = 8
 # Side of an anchor in cells of its level.
@@ -45,6 +41,7 @@ class Prepared(nn.Module):
     """Stands where torchvision's detectors resize and normalise: pictures and answers stay as they are.
 
     Example:
+        >>> import torch
         >>> images, targets = Prepared()(torch.zeros(2, 3, 8, 16))
         >>> images.image_sizes, targets
         ([(8, 16), (8, 16)], None)
@@ -62,7 +59,7 @@ class Prepared(nn.Module):
         return found
 
 
-class Detector(nn.Module):
+class TorchvisionDetector(RegionDetector):
     """One of torchvision's detectors, and how it counts classes.
 
     Args:
@@ -84,33 +81,25 @@ class Detector(nn.Module):
         return maps.backbone
 
     def losses(self, images: Tensor, targets: Sequence[Seen]) -> dict[str, Tensor]:
-        """The terms of torchvision's loss, in training as in evaluation mode.
-
-        Args:
-            images: (N, 3, H, W), normalised.
-            targets: the objects in each.
-        """
+        """The terms of torchvision's loss."""
         given = [
             {"boxes": seen.boxes.to(images.device), "labels": seen.labels.to(images.device) + self.first_label}
             for seen in targets
         ]
-        with _giving_losses(self.network):
-            terms: dict[str, Tensor] = self.network(images, given)
+        network = self.network
+        stages = (network.rpn, network.roi_heads) if isinstance(network, FasterRCNN) else ()
+        with giving_losses(network, *stages):
+            terms: dict[str, Tensor] = network(images, given)
         return {name.removeprefix("loss_"): value for name, value in terms.items()}
 
-    def detect(self, images: Tensor, options: PredictOptions) -> list[Found]:
-        """What is found in each picture, in evaluation mode.
-
-        Args:
-            images: (N, 3, H, W), normalised.
-            options: how many, how sure, how near to one another.
-        """
+    def detect(self, images: Tensor, targets: Sequence[Seen], options: PredictOptions) -> list[Found]:
+        """The answers of torchvision's class; they need no targets."""
         _limit(self.network, options)
         answers = self.network(images)
         return [(each["boxes"], each["scores"], each["labels"] - self.first_label) for each in answers]
 
 
-def build_detector(options: RegionsOptions, classes: int, backbone: Backbone) -> Detector:
+def build_detector(options: RegionsOptions, classes: int, backbone: Backbone) -> TorchvisionDetector:
     """The detector that options describe, with untrained layers behind the backbone.
 
     Args:
@@ -122,12 +111,14 @@ def build_detector(options: RegionsOptions, classes: int, backbone: Backbone) ->
         UsageError: the options do not fit one another or the backbone.
 
     Example:
+        >>> import torch
         >>> from cvtl import backbones
         >>> options = RegionsOptions(head="retinanet", levels=1, channels=8)
         >>> detector = build_detector(options, 3, backbones.load("lenet5")).eval()
-        >>> [boxes.shape[1] for boxes, _, _ in detector.detect(torch.zeros(2, 3, 32, 32), options.predict)]
+        >>> [boxes.shape[1] for boxes, _, _ in detector.detect(torch.zeros(2, 3, 32, 32), [], options.predict)]
         [4, 4]
     """
+    check_side(options.size, backbone.stages, backbone)
     return _BUILDERS[options.head](options, classes, backbone)
 
 
@@ -143,7 +134,7 @@ def default_levels(options: RegionsOptions, backbone: Backbone) -> int:
     return options.levels or max(1, sum(stride >= _FINEST_STRIDE for stride in strides))
 
 
-def _faster_rcnn(options: RegionsOptions, classes: int, backbone: Backbone) -> Detector:
+def _faster_rcnn(options: RegionsOptions, classes: int, backbone: Backbone) -> TorchvisionDetector:
     """Ren et al. 2015, arXiv 1506.01497, on a feature pyramid (arXiv 1612.03144)."""
     pyramid = Pyramid(backbone, default_levels(options, backbone), options.channels, LastLevelMaxPool(), 1)
     # torchvision's layers, narrower where the maps are.
@@ -156,37 +147,39 @@ def _faster_rcnn(options: RegionsOptions, classes: int, backbone: Backbone) -> D
         box_predictor=FastRCNNPredictor(units, classes + 1),
         box_batch_size_per_image=options.regions,
     )
-    return Detector(network, first_label=1)
+    return TorchvisionDetector(network, first_label=1)
 
 
-def _retinanet(options: RegionsOptions, classes: int, backbone: Backbone) -> Detector:
+def _retinanet(options: RegionsOptions, classes: int, backbone: Backbone) -> TorchvisionDetector:
     """Lin et al. 2017, arXiv 1708.02002."""
     pyramid = _deep_pyramid(options, backbone)
-    return Detector(RetinaNet(pyramid, classes, anchor_generator=_anchors(options, pyramid, _OCTAVE)), first_label=0)
+    return TorchvisionDetector(
+        RetinaNet(pyramid, classes, anchor_generator=_anchors(options, pyramid, _OCTAVE)), first_label=0
+    )
 
 
-def _fcos(options: RegionsOptions, classes: int, backbone: Backbone) -> Detector:
+def _fcos(options: RegionsOptions, classes: int, backbone: Backbone) -> TorchvisionDetector:
     """Tian et al. 2019, arXiv 1904.01355: in place of an anchor each cell has a square of its own size."""
     if options.channels % _FCOS_CHANNELS:
         raise UsageError(
-            f"--channels {options.channels}: head fcos normalises groups of them, and wants a multiple of {_FCOS_CHANNELS}"
+            f"--channels {options.channels}: head fcos normalises groups, and wants a multiple of {_FCOS_CHANNELS}"
         )
     if options.anchor_sizes is not None:
         raise UsageError("--anchor-sizes: head fcos has no anchors", hint="Leave it out")
     pyramid = _deep_pyramid(options, backbone)
     cells = AnchorGenerator(tuple((stride,) for stride in pyramid.strides), ((1.0,),) * len(pyramid.strides))
-    return Detector(FCOS(pyramid, classes, anchor_generator=cells), first_label=0)
+    return TorchvisionDetector(FCOS(pyramid, classes, anchor_generator=cells), first_label=0)
 
 
-def _ssd(options: RegionsOptions, classes: int, backbone: Backbone) -> Detector:
+def _ssd(options: RegionsOptions, classes: int, backbone: Backbone) -> TorchvisionDetector:
     """Liu et al. 2016, arXiv 1512.02325."""
     maps = PlainMaps(backbone, default_levels(options, backbone), options.channels, _SSD_EXTRA_LEVELS)
     scales = [min(1.0, side / options.size) for side in _sides(options, maps.strides)]
     boxes = DefaultBoxGenerator([_SSD_ASPECTS] * len(maps.strides), scales=[*scales, 1.0])
-    return Detector(SSD(maps, boxes, (options.size, options.size), classes + 1), first_label=1)
+    return TorchvisionDetector(SSD(maps, boxes, (options.size, options.size), classes + 1), first_label=1)
 
 
-_BUILDERS: dict[HeadName, Callable[[RegionsOptions, int, Backbone], Detector]] = {
+_BUILDERS: dict[str, Callable[[RegionsOptions, int, Backbone], TorchvisionDetector]] = {
     "faster_rcnn": _faster_rcnn,
     "retinanet": _retinanet,
     "fcos": _fcos,
@@ -211,38 +204,18 @@ def _sides(options: RegionsOptions, strides: Sequence[int]) -> Sequence[float]:
     if len(options.anchor_sizes) != len(strides):
         listed = ", ".join(map(str, strides))
         raise UsageError(
-            f"--anchor-sizes has {len(options.anchor_sizes)} sizes, and the {len(strides)} levels, of strides {listed}, "
-            "need one each"
+            f"--anchor-sizes has {len(options.anchor_sizes)} sizes, and the {len(strides)} levels, of strides "
+            f"{listed}, need one each"
         )
     if min(options.anchor_sizes) <= 0:
         raise UsageError("--anchor-sizes: sides have to be above 0")
     return options.anchor_sizes
 
 
-@contextmanager
-def _giving_losses(network: FasterRCNN | RetinaNet | FCOS | SSD) -> Iterator[None]:
-    """Let a detector give losses, whatever mode its layers are in.
-
-    torchvision asks the modules that decide it, which have no layers of their own: those below keep their mode, so that
-    batch normalisation does in validation what it does in prediction.
-    """
-    deciding = [network]
-    if isinstance(network, GeneralizedRCNN):
-        deciding += [network.rpn, network.roi_heads]
-    before = [module.training for module in deciding]
-    for module in deciding:
-        module.training = True
-    try:
-        yield
-    finally:
-        for module, training in zip(deciding, before, strict=True):
-            module.training = training
-
-
 def _limit(network: FasterRCNN | RetinaNet | FCOS | SSD, options: PredictOptions) -> None:
     """Tell a detector what of its answers to keep."""
     heads = network
-    if isinstance(network, GeneralizedRCNN):
+    if isinstance(network, FasterRCNN):
         heads = network.roi_heads
         network.rpn._post_nms_top_n["testing"] = options.proposals
     heads.score_thresh = options.threshold

@@ -10,7 +10,7 @@ from pydantic import Field
 from cvtl.augmentation import Variation
 from cvtl.options import Options
 
-HeadName = Literal["faster_rcnn", "retinanet", "fcos", "ssd"]
+HeadName = Literal["faster_rcnn", "retinanet", "fcos", "ssd", "rcnn"]
 
 
 class PredictOptions(Options):
@@ -22,7 +22,7 @@ class PredictOptions(Options):
     nms_iou: float = Field(0.5, ge=0, le=1, description="IoU above which the lesser of two boxes of a class goes")
     max_detections: int = Field(300, ge=1, description="most boxes for a picture")
     proposals: int = Field(
-        300, ge=1, description="head faster_rcnn: regions of a picture that its second stage looks at"
+        300, ge=1, description="regions of a picture that are looked at, with the heads faster_rcnn and rcnn"
     )
 
 
@@ -37,7 +37,8 @@ class RegionsOptions(Options):
     head: HeadName = Field(
         "faster_rcnn",
         description="faster_rcnn: proposals, then a closer look at each; retinanet: anchors with focal loss; fcos: the "
-        "same without anchors; ssd: anchors on the backbone's plain maps, the fastest",
+        "same without anchors; ssd: anchors on the backbone's plain maps, the fastest; rcnn: every proposal's patch by "
+        "itself, the slowest",
     )
     backbone: str = Field("squeezenet1_1", description="any name that `cvtl backbones` lists")
     weights: str | None = Field(
@@ -71,8 +72,14 @@ class RegionsOptions(Options):
     aspects: tuple[float, ...] = Field(
         (0.5, 1.0, 2.0), min_length=1, description="height / width of the anchors of faster_rcnn and retinanet"
     )
+    patch: int = Field(96, ge=16, description="head rcnn: side in pixels of the patch that each region is warped to")
+    classifier: str | dict[str, Any] | None = Field(
+        None,
+        description="head rcnn: weights of any classifier, which is run on the patches as it is; those of its classes "
+        "that the data do not have are background",
+    )
     regions: int = Field(
-        128, ge=2, description="head faster_rcnn: regions of a training picture that its second stage learns from"
+        128, ge=2, description="heads faster_rcnn and rcnn: regions of a training picture that one step learns from"
     )
     backbone_rate: float = Field(
         0.3, gt=0, le=1, description="learning rate of the backbone as a part of that of the layers behind it"

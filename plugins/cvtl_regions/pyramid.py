@@ -25,7 +25,8 @@ class Pyramid(nn.Module):
     Merged maps are normalised in groups: backbones without normalisation give values of tens, with which the layers
     behind them would begin far off. Groups of a picture, not of a batch, for batches of large pictures are small.
 
-    Source: Lin et al. 2017, arXiv 1612.03144, by torchvision's `FeaturePyramidNetwork`; Wu and He 2018, arXiv 1803.08494.
+    Source: Lin et al. 2017, arXiv 1612.03144, by torchvision's `FeaturePyramidNetwork`; group normalisation: Wu and He
+    2018, arXiv 1803.08494.
 
     Args:
         backbone: with its weights.
@@ -46,9 +47,7 @@ class Pyramid(nn.Module):
         ([(1, 8, 16, 24), (1, 8, 8, 12), (1, 8, 4, 6)], (2, 4, 8))
     """
 
-    def __init__(
-        self, backbone: Backbone, levels: int, channels: int, extra: ExtraFPNBlock, extra_levels: int
-    ) -> None:
+    def __init__(self, backbone: Backbone, levels: int, channels: int, extra: ExtraFPNBlock, extra_levels: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.stages = level_stages(backbone, levels)
@@ -67,7 +66,7 @@ class Pyramid(nn.Module):
 class PlainMaps(nn.Module):
     """The maps of a backbone's coarsest strides as they are, brought to one scale, and convolved on to coarser ones.
 
-    Source: Liu et al. 2016, arXiv 1512.02325, section 2.1, and section 3.1 for the scale (ParseNet's, arXiv 1506.04579).
+    Source: Liu et al. 2016, arXiv 1512.02325, section 2.1, and 3.1 for the scale (ParseNet's, arXiv 1506.04579).
 
     Args:
         backbone: with its weights.
@@ -121,5 +120,8 @@ def _normalized(channels: int) -> nn.GroupNorm:
 def _halving(inputs: int, outputs: int) -> nn.Sequential:
     """A map of half the size, as SSD's extra layers make it."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs // 2, 1), nn.ReLU(), nn.Conv2d(outputs // 2, outputs, 3, stride=2, padding=1), nn.ReLU()
+        nn.Conv2d(inputs, outputs // 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(outputs // 2, outputs, 3, stride=2, padding=1),
+        nn.ReLU(),
     )

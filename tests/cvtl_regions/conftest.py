@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _coarse_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small pictures are searched coarsely where detectors do it; `propose` itself is tested as it is."""
+    from cvtl_regions import patches
+
+    monkeypatch.setattr(patches, "propose", partial(patches.propose, cells=24))

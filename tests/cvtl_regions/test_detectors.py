@@ -102,7 +102,7 @@ def test_answers_are_torchvisions_with_the_first_class_as_0(head: str) -> None:
     model, own = both(head)
     images, _ = make_batch(model)
     with torch.no_grad():
-        found = model.detector.detect(images, model.options.predict)
+        found = model.detector.detect(images, [], model.options.predict)
         expected = own.eval()(list(images))
     assert sum(len(scores) for _, scores, _ in found) > 0
     for (boxes, scores, labels), wanted in zip(found, expected, strict=True):
@@ -136,7 +136,7 @@ def test_any_backbone_carries_any_head(head: str, name: str) -> None:
     options = RegionsOptions(head=head, backbone=name, channels=64, size=128)
     detector = build_detector(options, 2, backbones.load(name)).eval()
     with torch.no_grad():
-        found = detector.detect(torch.rand(1, 3, 128, 128), options.predict)
+        found = detector.detect(torch.rand(1, 3, 128, 128), [], options.predict)
     assert [len(each) for each in found] == [3]
 
 
@@ -211,7 +211,7 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: s
 def test_limits_are_those_of_each_call() -> None:
     model, _ = both("faster_rcnn")
     images, _ = make_batch(model)
-    detect = partial(model.detector.detect, images)
+    detect = partial(model.detector.detect, images, [])
     options = model.options.predict
     with torch.no_grad():
         everything = detect(options.model_copy(update={"threshold": 0.0, "max_detections": 10_000}))

@@ -29,9 +29,9 @@ def train_tiny(
     folder: str | Path, options: dict[str, Any] | None = None, *, count: int = 24, resume: bool = False, **settings: Any
 ) -> TrainReport:
     """Train one."""
-    made = TrainSettings(**{"epochs": 2, "batch_size": 8, "workers": 0, "device": "cpu"} | settings)
+    made = TrainSettings(**{"epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu"} | settings)
     model = make_model(made.seed, **(options or {}))
-    return train(model, make_data(count), make_data(8, first=1000), made, folder, resume=resume, quiet=True)
+    return train(model, make_data(count), make_data(4, first=1000), made, folder, resume=resume, quiet=True)
 
 
 def make_batch(model: RegionsModel, count: int = 4) -> tuple[torch.Tensor, list[Seen]]:

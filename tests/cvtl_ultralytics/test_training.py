@@ -100,7 +100,7 @@ def test_figures_of_every_epoch_are_kept(tmp_path: Path) -> None:
     kept = rows(tmp_path / "run")
     for part in ("train", "val"):
         assert {f"{part}_{name}" for name in ("loss", "box_loss", "class_loss", "dfl_loss")} <= kept[0].keys()
-    assert report.metrics["val_ap50"] == max(float(row["val_ap50"]) for row in kept)
+    assert report.metrics["val_ap"] == max(float(row["val_ap"]) for row in kept)
 
 
 @pytest.mark.parametrize("name", ["v8", "v10", "26"])

@@ -1,0 +1,143 @@
+"""From pictures with boxes to rows and figures, by the command line, and what the page on regions shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from made_objects import CLASSES, make_data
+from tiny_regions import NETWORK, make_model
+
+from cvtl import weights
+from cvtl.cli.main import main
+from cvtl.data import BoxesTarget
+from cvtl_classify import ClassifyModel, ClassifyOptions
+
+PAGE = Path(__file__).parents[2] / "docs" / "regions.md"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Run `cvtl` in this process, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*words: str | Path) -> Said:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def road(tmp_path: Path) -> Path:
+    """A data set in YOLO's own format."""
+    folder = tmp_path / "road"
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    (folder / "data.yaml").write_text(f"path: .\ntrain: images\nval: images\nnames: {list(CLASSES)}\n")
+    for number, sample in enumerate(make_data(8)):
+        image, target = sample.read(), sample.target
+        assert isinstance(target, BoxesTarget)
+        assert cv2.imwrite(str(folder / "images" / f"{number}.png"), np.ascontiguousarray(image[..., ::-1]))
+        height, width = image.shape[:2]
+        centres, sizes = (target.boxes[:, :2] + target.boxes[:, 2:]) / 2, target.boxes[:, 2:] - target.boxes[:, :2]
+        rows = np.concatenate([centres, sizes], axis=1) / [width, height, width, height]
+        lines = [f"{label} {' '.join(map(str, row))}" for label, row in zip(target.labels, rows.tolist(), strict=True)]
+        (folder / "labels" / f"{number}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def small(*more: str) -> list[str]:
+    """The words for a network that trains in a moment."""
+    words = [word for name, value in NETWORK.items() for word in (f"--{name}", str(value))]
+    return [*words, "--workers", "0", "--device", "cpu", "--near-duplicates=false", *more]
+
+
+def test_train_run_eval_and_resume_work_together(command: Command, road: Path, tmp_path: Path) -> None:
+    words = small("--levels", "1", "--batch-size", "4", "--out", "trained")
+    said = command("train", "regions", road, *words, "--epochs", "1")
+    assert (said.code, "best of 1 epochs" in said.out) == (0, True), said.err
+    said = command("train", "regions", road, *words, "--epochs", "2", "--resume")
+    assert (said.code, "best of 2 epochs" in said.out) == (0, True), said.err
+
+    words = ["--weights", "trained/best.safetensors", "--out", "found", "--save-images", "--predict.threshold", "0"]
+    said = command("run", "detect", road / "images", *words)
+    assert said.code == 0, said.err
+    rows = [json.loads(line) for line in (tmp_path / "found" / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == 8
+    for row in rows:
+        assert row["result"].keys() == {"boxes", "scores", "labels"}
+        assert set(row["result"]["labels"]) <= set(CLASSES)
+        assert 0 < len(row["result"]["boxes"]) <= 300
+
+    said = command("eval", "trained/best.safetensors", road, "--json")
+    assert said.code == 0, said.err
+    assert "AP50" in json.loads(said.out)["figures"]
+
+
+def test_a_classifier_becomes_a_detector_by_the_loop(command: Command, road: Path, tmp_path: Path) -> None:
+    classifier = ClassifyModel.initialize(ClassifyOptions(backbone="lenet5", weights="none"), [*CLASSES, "nothing"])
+    weights.save(classifier, tmp_path / "c.safetensors")
+    words = ("--head", "rcnn", "--classifier", "c.safetensors", "--out", "loop", "--device", "cpu")
+    said = command("train", "regions", road, *words, "--near-duplicates=false")
+    assert (said.code, "best of 1 epochs" in said.out) == (0, True), said.err
+    said = command("run", "detect", road / "images" / "3.png", "--weights", "loop/best.safetensors", "--out", "found")
+    assert said.code == 0, said.err
+    assert command("info", "loop/best.safetensors").code == 0
+
+
+def test_help_says_what_the_options_mean_without_loading_anything(command: Command) -> None:
+    said = command("train", "regions", "--help")
+    assert said.code == 0
+    for word in ("--head", "--anchor-sizes", "--levels", "--patch", "--classifier", "focal loss"):
+        assert word in " ".join(said.out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--size", "66"), "no multiple of 4"),
+        (("--head", "yolo"), "faster_rcnn"),
+        (("--head", "fcos", "--channels", "96"), "multiple of 64"),
+        (("--anchor-sizes", "[4, 5]"), "has 2 sizes"),
+        (("--weights", "missing.pth"), r"missing\.pth"),
+        (("--head", "rcnn", "--classifier", "missing.safetensors"), r"missing\.safetensors"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_told_in_a_sentence(
+    command: Command, road: Path, words: tuple[str, ...], message: str
+) -> None:
+    said = command("train", "regions", road, *small("--epochs", "1", *words))
+    assert said.code in (1, 2)
+    assert re.search(message, " ".join(said.err.split()))
+    assert "Traceback" not in said.err
+
+
+def test_the_examples_of_the_page_run(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cells").mkdir()
+    weights.save(make_model(predict={"threshold": 0.001}), tmp_path / "cells" / "best.safetensors")
+    assert cv2.imwrite(str(tmp_path / "blood.jpg"), np.zeros((48, 64, 3), np.uint8))
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(compile(example, str(PAGE), "exec"), {})
