@@ -113,7 +113,7 @@ class RegionsModel(Model):
         if run.is_over:
             return
         if isinstance(self.detector, ClassifierDetector):
-            run.record(self, {"val_ap": self._mean_ap50(val_data)})
+            run.record(self, {"val_ap": self._mean_ap(val_data)})
             return
         if isinstance(self.detector, PatchDetector):
             total = len(train_data) + len(val_data)
@@ -174,7 +174,7 @@ class RegionsModel(Model):
         return {"ap": torch.tensor(scores, device=images.device)}
 
     @torch.no_grad()
-    def _mean_ap50(self, data: Dataset) -> float:
+    def _mean_ap(self, data: Dataset) -> float:
         """The same over whole pictures, as they are read."""
         scores = []
         for sample in data:
