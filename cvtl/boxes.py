@@ -145,8 +145,26 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
         >>> iou(torch.tensor([[0, 0, 4, 4]]), torch.tensor([[0, 0, 4, 4], [2, 0, 6, 4], [4, 0, 8, 4]]))
         tensor([[1.0000, 0.3333, 0.0000]])
     """
-    intersection, union = _intersection_and_union(boxes, others)
-    return _ratio(intersection, union)
+    shared, union = _intersection_and_union(boxes, others)
+    return _ratio(shared, union)
+
+
+def intersection(boxes: Tensor, others: Tensor) -> Tensor:
+    """Area that every box has in common with every other.
+
+    Args:
+        boxes: (N, 4), xyxy.
+        others: (M, 4), xyxy.
+
+    Returns:
+        (N, M), in square pixels.
+
+    Example:
+        >>> intersection(torch.tensor([[0, 0, 4, 4]]), torch.tensor([[2, 0, 6, 4], [4, 0, 8, 4]])).tolist()
+        [[8.0, 0.0]]
+    """
+    first, second = _floating(boxes)[:, None], _floating(others)[None]
+    return _area(torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:]))
 
 
 def giou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -165,10 +183,10 @@ def giou(boxes: Tensor, others: Tensor) -> Tensor:
         >>> giou(torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 0, 1, 1], [3, 0, 4, 1]])).tolist()
         [[1.0, -0.5]]
     """
-    intersection, union = _intersection_and_union(boxes, others)
+    shared, union = _intersection_and_union(boxes, others)
     first, second = _floating(boxes)[:, None], _floating(others)[None]
     hull = _area(torch.minimum(first[..., :2], second[..., :2]), torch.maximum(first[..., 2:], second[..., 2:]))
-    return _ratio(intersection, union) - _ratio(hull - union, hull)
+    return _ratio(shared, union) - _ratio(hull - union, hull)
 
 
 def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -320,9 +338,9 @@ def _decayed(boxes: Floats, scores: Floats, decay: Callable[[Floats], Floats], l
             break
         others = boxes[rest]
         shared = np.minimum(boxes[chosen, 2:], others[:, 2:]) - np.maximum(boxes[chosen, :2], others[:, :2])
-        intersection = shared.clip(0).prod(axis=1)
-        union = areas[chosen] + areas[rest] - intersection
-        overlaps = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+        common = shared.clip(0).prod(axis=1)
+        union = areas[chosen] + areas[rest] - common
+        overlaps = np.divide(common, union, out=np.zeros_like(union), where=union > 0)
         final[rest] *= decay(overlaps.astype(final.dtype, copy=False))
     return final
 
@@ -336,9 +354,8 @@ def _by_class(order: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def _intersection_and_union(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = _floating(boxes)[:, None], _floating(others)[None]
-    intersection = _area(torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:]))
-    return intersection, area(first) + area(second) - intersection
+    shared = intersection(boxes, others)
+    return shared, area(boxes)[:, None] + area(others)[None] - shared
 
 
 def _area(top_left: Tensor, bottom_right: Tensor) -> Tensor:

@@ -259,6 +259,8 @@ class DatasetFormat:
             and annotations into a new folder as a stream, calls `advance(1)` after each sample, and gives what the
             format cannot hold: field and how often it occurs. What else a user should know it says by a `CvtlWarning`.
         refines: name of a format that this one is a special case of, and preferred to where both would do.
+        unlabelled: whether its samples have no targets. It is asked only for its tasks: else it would recognise what
+            other formats do.
     """
 
     name: str
@@ -268,6 +270,7 @@ class DatasetFormat:
     load: str
     save: str | None = None
     refines: str | None = None
+    unlabelled: bool = False
 
     def check(self) -> None:
         """Import its functions.
@@ -338,6 +341,8 @@ def _find_format(path: Path, task: TaskName | None, name: str | None) -> Dataset
     candidates = [formats().get(name)] if name else list(formats().usable())
     if task is not None:
         candidates = [each for each in candidates if task in each.tasks]
+    elif not name:
+        candidates = [each for each in candidates if not each.unlabelled]
     if name and not candidates:
         raise DataError(f"data set format '{name}' has no targets for the task '{task}'", hint="Name another one")
     found = candidates if name else [each for each in candidates if _recognizes(each, path)]

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from cvtl.errors import UsageError
+from cvtl.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from cvtl.model import Model
     from cvtl.results import Result, UInt8Image
+    from cvtl.workplace import Workplace
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -137,16 +138,22 @@ class Predictor:
         self.largest_batch: int | None = None
         """Pictures that are known to fit at a time, once memory has run out; None before."""
 
-    def predict(self, images: Sequence[Tensor]) -> list[Result | Exception]:
-        """One result for each picture, in order; an exception stands where the model failed on that picture alone."""
+    def predict(self, images: Sequence[Tensor], places: Sequence[Workplace] = ()) -> list[Result | Exception]:
+        """One result for each picture, in order; an exception stands where the model failed on that picture alone.
+
+        Args:
+            images: as for `Model.predict`.
+            places: for each picture, where a model may keep what it has so far; nothing where nothing is to be kept.
+        """
         outcomes: list[Result | Exception] = []
         while len(outcomes) < len(images):
             size = min(self.largest_batch or len(images), len(images) - len(outcomes))
-            piece = images[len(outcomes) : len(outcomes) + size]
+            part = slice(len(outcomes), len(outcomes) + size)
+            piece, at = images[part], places[part]
             try:
-                outcomes.extend(self._forward(piece))
-            except (UsageError, torch.AcceleratorError):
-                # Options that do not fit, or a device that answers nothing any more: no picture's fault.
+                outcomes.extend(self._forward(piece, at))
+            except (UsageError, OutputError, torch.AcceleratorError):
+                # Options that do not fit, a full disk, or a device that answers nothing any more: no picture's fault.
                 raise
             except Exception as error:
                 # The traceback keeps the failed pass's tensors alive until it is dropped.
@@ -160,14 +167,14 @@ class Predictor:
                 elif size == 1:
                     outcomes.append(error)
                 else:
-                    for image in piece:
-                        outcomes.extend(self.predict([image]))
+                    for number, image in enumerate(piece):
+                        outcomes.extend(self.predict([image], at[number : number + 1]))
         return outcomes
 
-    def _forward(self, images: Sequence[Tensor]) -> list[Result]:
+    def _forward(self, images: Sequence[Tensor], places: Sequence[Workplace] = ()) -> list[Result]:
         device = images[0].device
         with torch.inference_mode(), mixed_precision(device, self.precision):
-            results = self.model.predict(images)
+            results = self.model.predict_in_steps(images, places) if places else self.model.predict(images)
         if len(results) != len(images):
             raise RuntimeError(f"the model gave {len(results)} results for {len(images)} pictures")
         return results

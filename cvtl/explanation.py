@@ -21,6 +21,7 @@ from cvtl.writers import overlay
 
 if TYPE_CHECKING:
     from cvtl.model import Model
+    from cvtl.workplace import Workplace
 
 # Of drawings, in pixels.
 _LONGEST_SIDE = 480
@@ -107,8 +108,8 @@ class Explainer(Predictor):
         blank = torch.zeros(3, *model.input.size_hw, dtype=torch.uint8, device=model.device)
         model.explain(blank, 0)
 
-    def _forward(self, images: Sequence[Tensor]) -> list[Result]:
-        results = super()._forward(images)
+    def _forward(self, images: Sequence[Tensor], places: Sequence[Workplace] = ()) -> list[Result]:
+        results = super()._forward(images, places)
         return [self._explained(image, result) for image, result in zip(images, results, strict=True)]
 
     def _explained(self, image: Tensor, result: Result) -> Explanation:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cvtl.results import Result
     from cvtl.training.folder import TrainRun
     from cvtl.training.settings import TrainSettings
+    from cvtl.workplace import Workplace
 
 
 class Model(nn.Module, ABC):
@@ -40,6 +41,12 @@ class Model(nn.Module, ABC):
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_loss", "min")
     """What training watches to choose the best epoch, and whether the least or the most of it is best: `val_loss`, or
     `val_` and a name that `measure` gives."""
+
+    licence: ClassVar[str] = ""
+    """Under which its weights may be used unless somebody says otherwise, where what it is built with decides that."""
+
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Further distributions whose versions belong into a weights file."""
 
     def __init__(self, options: BaseModel, classes: Sequence[str], input: InputSpec) -> None:
         super().__init__()
@@ -78,6 +85,18 @@ class Model(nn.Module, ABC):
         Args:
             images: uint8 RGB (3, H, W) each, of any sizes, on the model's device.
         """
+
+    def predict_in_steps(self, images: Sequence[Tensor], places: Sequence[Workplace]) -> list[Result]:
+        """Like `predict`, for models that take minutes over a picture.
+
+        Such a model keeps what it has so far in the picture's place, and goes on from there if it finds something; it
+        must end with the same result. By default `predict`.
+
+        Args:
+            images: as for `predict`.
+            places: for each picture.
+        """
+        return self.predict(images)
 
     def predict_in_boxes(self, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> list[Result]:
         """One result for each picture that says something of each of some objects in it: points, say.

@@ -21,6 +21,10 @@ class Options(BaseModel):
         """What of `cvtl.training.TrainSettings` should be otherwise with these options, unless a user says so."""
         return {}
 
+    def run_defaults(self) -> Mapping[str, Any]:
+        """What of `cvtl.run_settings.RunSettings` should be otherwise where a model is made of these options."""
+        return {}
+
 
 def make_options(options_type: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Check values and make options of them.

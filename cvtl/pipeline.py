@@ -27,15 +27,21 @@ from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresErr
 from cvtl.explanation import Explainer
 from cvtl.foreign import is_foreign
 from cvtl.images import Decoded
+from cvtl.making import make
+from cvtl.options import Options
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Picture, Row
 from cvtl.run_folder import RunFolder
-from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings
+from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.sources import Item, open_sources
-from cvtl.writers import Outcome, Writer
+from cvtl.tiling import Tiled, with_tiling
+from cvtl.workplace import Workplace, clear_all
+from cvtl.writers import Outcome, Writer, output_name
 
 if TYPE_CHECKING:
+    import torch
+
     from cvtl.model import Model
     from cvtl.results import Result, UInt8Image
     from cvtl.weights import Header
@@ -89,7 +95,7 @@ class Block:
 
 def run(
     inputs: Sequence[str | Path | UInt8Image],
-    weights: str | Path | Sequence[str | Path],
+    weights: str | Path | Sequence[str | Path] | None,
     out: str | Path,
     *,
     task: str | None = None,
@@ -97,7 +103,9 @@ def run(
     predict: Mapping[str, Any] | None = None,
     explain: ExplainSettings | None = None,
     detector: DetectorSettings | None = None,
+    tiling: TilingSettings | None = None,
     reading: Mapping[str, Any] | None = None,
+    making: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -106,14 +114,17 @@ def run(
 
     Args:
         inputs: files, folders, globs, lists, archives, `-`, or arrays (H, W, 3) RGB uint8.
-        weights: a weights file, or several that classify: their probabilities are averaged.
+        weights: a weights file, or several that classify: their probabilities are averaged. None for a model that the
+            task's plugin makes of `making`.
         out: the run's folder.
         task: refuse weights made for another task.
-        settings: how to run.
+        settings: how to run; what was not set in it is as the options of `making` have it (`Options.run_defaults`).
         predict: changes to the plugin's prediction options.
         explain: have weights that classify show where the evidence lies, too.
         detector: have weights that detect find the objects that the others look at.
+        tiling: have weights that detect look at large pictures tile by tile; `settings.batch_size` is then of tiles.
         reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
+        making: options of the plugin that makes a model for `task` (`cvtl.making`), where no weights are given.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -121,20 +132,24 @@ def run(
     Raises:
         CvtlError: anything a user can cause; bad pictures are rows, not errors.
     """
-    settings = settings or RunSettings()
+    settings, tiling = settings or RunSettings(), tiling or TilingSettings()
     device = choose_device(settings.device)
-    paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
-    headers = weights_file.read_headers(paths, task, reading)
-    model = ensemble.load(paths, task=task, device=device, reading=reading)
+    if weights is None:
+        answering = _made(task or "", making or {}, device)
+        settings = _with_defaults(settings, answering.model)
+    else:
+        paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
+        answering = _loaded(paths, task, device, reading)
+    model = answering.model
     if settings.save_heatmaps:
         predict = {**(predict or {}), "heatmaps": True}
-        _require_heatmaps(model)
+        _require_heatmaps(model, tiling)
     model = with_detector(model, detector or DetectorSettings(), device=device)
+    model = with_tiling(model, tiling, batch_size=settings.batch_size)
     model.with_predict_options(**(predict or {}))
     identity = {
-        "task": headers[0].task,
-        "weights": _one_or_all([weights_file.digest(path) for path in paths]),
-        **_read_as(paths, headers),
+        "task": answering.task,
+        **answering.identity,
         "options": model.options.model_dump(mode="json"),
         "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
         "device": device.type,
@@ -142,25 +157,69 @@ def run(
         **({} if explain is None else {"explain": explain.model_dump(mode="json")}),
         **_detector_identity(detector),
     }
+    about = {"command": command, **answering.about}
+    precision = settings.precision
+    predictor = Predictor(model, precision) if explain is None else Explainer(model, precision, explain)
+    # Tiles are of one large picture at a time, so that not several of them have to be in memory.
+    block = settings.batch_size if tiling.tile is None else 1
+    folder = _earlier_run(Path(out), identity, inputs, block, about) if resume else None
+    items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
+    folder = folder or RunFolder.create(Path(out), identity, about)
+    return _Run(predictor, folder, settings, block, progress or Progress()).over(items)
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """What answers in a run.
+
+    Attributes:
+        model: on its device.
+        task: what it is for.
+        identity: what of it rows depend on.
+        about: what else run.json says of it.
+    """
+
+    model: Model
+    task: str
+    identity: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+
+def _loaded(
+    paths: Sequence[str | Path], task: str | None, device: torch.device, reading: Mapping[str, Any] | None
+) -> _Answering:
+    headers = weights_file.read_headers(paths, task, reading)
+    digests = _one_or_all([weights_file.digest(path) for path in paths])
     about = {
-        "command": command,
         "weights_file": _one_or_all([str(path) for path in paths]),
         "versions": weights_file.installed_versions() | _readers_versions(paths, headers),
     }
-    precision = settings.precision
-    predictor = Predictor(model, precision) if explain is None else Explainer(model, precision, explain)
-    folder = _earlier_run(Path(out), identity, inputs, settings, about) if resume else None
-    items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
-    folder = folder or RunFolder.create(Path(out), identity, about)
-    return _Run(predictor, folder, settings, progress or Progress()).over(items)
+    model = ensemble.load(paths, task=task, device=device, reading=reading)
+    return _Answering(model, headers[0].task, {"weights": digests, **_read_as(paths, headers)}, about)
+
+
+def _made(task: str, options: Mapping[str, Any], device: torch.device) -> _Answering:
+    made = make(task, options)
+    about = {"versions": weights_file.installed_versions()}
+    return _Answering(made.model.to(device).eval(), task, {"made_of": dict(made.identity)}, about)
+
+
+def _with_defaults(settings: RunSettings, model: Model) -> RunSettings:
+    defaults = model.options.run_defaults() if isinstance(model.options, Options) else {}
+    return settings.model_copy(update={k: v for k, v in defaults.items() if k not in settings.model_fields_set})
 
 
 class _Run:
     """One run's moving parts."""
 
-    def __init__(self, predictor: Predictor, folder: RunFolder, settings: RunSettings, progress: Progress) -> None:
+    def __init__(
+        self, predictor: Predictor, folder: RunFolder, settings: RunSettings, block: int, progress: Progress
+    ) -> None:
         self.folder = folder
         self.settings = settings
+        self.block = block
+        # Pictures that are tiled may be so large that each of them counts.
+        self.blocks_ahead = 1 if isinstance(predictor.model, Tiled) else 2
         self.progress = progress
         self.profile = Profile()
         self.task = str(folder.identity["task"])
@@ -173,6 +232,7 @@ class _Run:
         if not self.folder.finished:
             with self._described():
                 self._predict_all(_after_kept(items, self.folder))
+            clear_all(self.folder.path)
         seconds = perf_counter() - start
         return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile)
 
@@ -206,12 +266,11 @@ class _Run:
                     writer.put(outcomes)
 
     def _blocks(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Block]:
-        """Decode beside each other, a block ahead of what is asked for."""
-        size = self.settings.batch_size
+        """Decode beside each other, ahead of what is asked for."""
         items = iter(items)
         waiting: deque[list[tuple[Item, Future[Decoded]]]] = deque()
         while True:
-            while len(waiting) < 2 and (block := list(islice(items, size))):
+            while len(waiting) < self.blocks_ahead and (block := list(islice(items, self.block))):
                 waiting.append([(item, pool.submit(self._decode, item)) for item in block])
             if not waiting:
                 return
@@ -227,11 +286,15 @@ class _Run:
     def _predict(self, block: Block) -> list[Outcome]:
         with self.profile.measure("predict"):
             images = block.upload.wait()
-            answers = iter(self.predictor.predict(images) if images else [])
+            good = [item for item, decoded in zip(block.items, block.decoded, strict=True) if decoded.image is not None]
+            answers = iter(self.predictor.predict(images, list(map(self._place, good))) if images else [])
         return [
             self._outcome(item, decoded, None if decoded.image is None else next(answers))
             for item, decoded in zip(block.items, block.decoded, strict=True)
         ]
+
+    def _place(self, item: Item) -> Workplace:
+        return Workplace(self.folder.path, output_name(item.source, item.frame), self.progress.note)
 
     def _outcome(self, item: Item, decoded: Decoded, answer: Result | Exception | None) -> Outcome:
         failed = isinstance(answer, Exception)
@@ -253,6 +316,8 @@ class _Run:
     def _write(self, outcomes: list[Outcome]) -> None:
         with self.profile.measure("write"):
             self.writer.write(outcomes)
+        for outcome in outcomes:
+            Workplace(self.folder.path, output_name(outcome.row.source, outcome.row.frame)).clear()
         self.progress.advance(len(outcomes))
         bad = sum(self.folder.counts.values()) - self.folder.counts["ok"]
         if self.settings.max_failures is not None and bad > self.settings.max_failures:
@@ -267,11 +332,11 @@ def _one_or_all(values: list[str]) -> str | list[str]:
 
 
 def _earlier_run(
-    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], settings: RunSettings, about: Mapping[str, Any]
+    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], block: int, about: Mapping[str, Any]
 ) -> RunFolder | None:
     if any(not isinstance(each, (str, Path)) or str(each) == "-" for each in inputs):
         raise UsageError("a run over standard input or arrays cannot go on", hint="Give files, folders or a list file")
-    return RunFolder.resume(out, identity, block=settings.batch_size, about=about)
+    return RunFolder.resume(out, identity, block=block, about=about)
 
 
 def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:
@@ -293,7 +358,9 @@ def _started(items: Iterator[Item]) -> Iterator[Item]:
     return chain(first, items)
 
 
-def _require_heatmaps(model: Model) -> None:
+def _require_heatmaps(model: Model, tiling: TilingSettings) -> None:
+    if tiling.tile is not None:
+        raise UsageError("--save-heatmaps shows pictures as a whole: it cannot be had with --tile")
     predict = getattr(model.options, "predict", None)
     if not hasattr(predict, "heatmaps"):
         raise OptionsError(f"--save-heatmaps: weights of the plugin '{model.plugin}' give no heat maps")

@@ -28,7 +28,8 @@ class InputSpec(BaseModel):
         size_hw: height and width of the input in pixels.
         resize: `stretch` ignores the aspect ratio; `letterbox` keeps it and pads with grey, centred; `crop` scales
             the shorter side to fit and cuts the centre.
-        interpolation: of the resizer.
+        interpolation: of the resizer. `opencv` is bilinear as OpenCV does it, to the bit and without antialiasing, for
+            networks of others that know their pictures so.
         antialias: whether the resizer averages over what it makes smaller. Networks of others often learnt without, as
             OpenCV's INTER_LINEAR resizes.
         align: where a letterboxed picture lies in the input; what is left is grey.
@@ -45,7 +46,7 @@ class InputSpec(BaseModel):
 
     size_hw: tuple[int, int] = Field(description="height and width in pixels")
     resize: Literal["stretch", "letterbox", "crop"] = "stretch"
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Literal["bilinear", "bicubic", "opencv"] = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     antialias: bool = True
@@ -127,6 +128,10 @@ def resize_to(
 
     if tuple(image.shape[-2:]) == tuple(size_hw):
         return image
+    if interpolation == "opencv":
+        from cvtl.opencv_resizing import resize_as_opencv
+
+        return resize_as_opencv(image, size_hw)
     mode = v2.InterpolationMode(interpolation)
     resized: Tensor = v2.resize(image, list(size_hw), interpolation=mode, antialias=antialias)
     return resized

@@ -12,5 +12,8 @@ class Progress:
     def advance(self, count: int) -> None:
         """So many more inputs are done."""
 
+    def note(self, text: str) -> None:
+        """A line on how the work on one input gets on."""
+
     def finish(self) -> None:
         """The work is over, however it ended."""

@@ -62,6 +62,23 @@ class ForeignWeights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Making:
+    """How a plugin makes a model that no weights file holds, for work that needs no training (`cvtl.making`).
+
+    Attributes:
+        options: `module:Class` of a pydantic model with `extra="forbid"`; its module imports no torch. The command line
+            shows its fields as options of `cvtl run TASK`. A field `weights` gets what is named with `--weights`, as
+            text.
+        make: `module:function`, takes these options, returns a `cvtl.making.Made`.
+        example: words behind `cvtl run TASK` that show what it is for.
+    """
+
+    options: str
+    make: str
+    example: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PluginSpec:
     """What a plugin package declares about itself, without importing torch.
 
@@ -74,6 +91,7 @@ class PluginSpec:
         model: `module:Class` of a `cvtl.model.Model`; resolved on first use.
         demo: what to show a newcomer who has neither weights nor pictures.
         reads: files of others that hold weights for this plugin.
+        makes: how it makes models for its task from options alone; one plugin of a task may.
         trains: whether it can train; not where it only runs what others have trained.
 
     Raises:
@@ -92,6 +110,7 @@ class PluginSpec:
     model: str
     demo: Demo | None = None
     reads: ForeignWeights | None = None
+    makes: Making | None = None
     trains: bool = True
 
     def __post_init__(self) -> None:
@@ -109,6 +128,8 @@ class PluginSpec:
             for suffix in self.reads.suffixes:
                 if not re.fullmatch(r"(\.[a-z0-9]+)+", suffix):
                     raise PluginError(f"plugin '{self.name}': reads.suffixes must be like '.onnx', not {suffix!r}")
+        if self.makes is not None:
+            references |= {"makes.options": self.makes.options, "makes.make": self.makes.make}
         for field_name, reference in references.items():
             if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
                 raise PluginError(f"plugin '{self.name}': {field_name} must be 'module:attribute', not {reference!r}")
@@ -118,6 +139,8 @@ class PluginSpec:
         self.options_type()
         if self.reads is not None:
             self.reading_options_type()
+        if self.makes is not None:
+            self.making_options_type()
 
     def options_type(self) -> type[BaseModel]:
         """The options class, checked.
@@ -135,6 +158,15 @@ class PluginSpec:
         """
         assert self.reads is not None
         return self._options_type("reads.options", self.reads.options)
+
+    def making_options_type(self) -> type[BaseModel]:
+        """The options of `makes`, checked.
+
+        Raises:
+            PluginError: as `options_type` raises.
+        """
+        assert self.makes is not None
+        return self._options_type("makes.options", self.makes.options)
 
     def model_type(self) -> type[Model]:
         """The model class, checked (imports torch).

@@ -344,13 +344,17 @@ def _line(image: UInt8Image) -> int:
 def _draw_boxes(
     image: UInt8Image, boxes: npt.NDArray[np.float32], captions: list[str], labels: list[int]
 ) -> UInt8Image:
+    import cv2
     import supervision
 
     found = supervision.Detections(xyxy=boxes.reshape(-1, 4), class_id=np.array(labels, int).reshape(-1))
     scale = max(0.35, min(image.shape[:2]) / 1000)
     scene = supervision.BoxAnnotator(thickness=_line(image)).annotate(_to_bgr(image), found)
     writer = supervision.LabelAnnotator(text_scale=scale, text_padding=2, text_thickness=_line(image))
-    return _to_rgb(writer.annotate(scene, found, labels=captions))
+    drawn = writer.annotate(scene, found, labels=captions)
+    # In its place: a very large picture should not be in memory once more.
+    cv2.cvtColor(drawn, cv2.COLOR_BGR2RGB, dst=drawn)
+    return drawn
 
 
 def _to_bgr(image: UInt8Image) -> UInt8Image:

@@ -54,6 +54,23 @@ class DetectorSettings(Options):
     detector_classes: tuple[str, ...] = Field((), description="look only at objects of these classes")
 
 
+class TilingSettings(Options):
+    """Pictures with far more pixels than a network's input: how a detector looks at them piece by piece."""
+
+    tile: int | None = Field(
+        None,
+        ge=32,
+        description="side in pixels of the square pieces that large pictures are cut into, each looked at by itself, "
+        "so that small objects are found; if unset, pictures are looked at as a whole",
+    )
+    overlap: float = Field(
+        0.2, ge=0, le=0.8, description="least part of a tile that the next one shows again, so that objects are whole"
+    )
+    tile_whole: bool = Field(
+        True, description="look at the whole of a tiled picture, too, for objects that are larger than a tile"
+    )
+
+
 class ExplainSettings(Options):
     """What of an answer to explain, and how to show it."""
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 from cvtl.progress import Progress
-from cvtl.terminal import terminal
+from cvtl.terminal import printable, terminal
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -65,6 +65,10 @@ class BarProgress(Progress):
         """Move on by `count` inputs."""
         self._bar.update(self._task, advance=count, rate=f"{self._clock.after(count):.1f}")
 
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(printable(text), soft_wrap=True)
+
     def finish(self) -> None:
         """Leave the bar as it is."""
         self._bar.stop()
@@ -93,6 +97,11 @@ class LineProgress(Progress):
         if perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = perf_counter()
             sys.stderr.write(f"{self._done}{self._of}, {rate:.1f} {self._unit}\n")
+
+    def note(self, text: str) -> None:
+        """Print a line, and none on the pictures for a while."""
+        self._last = perf_counter()
+        sys.stderr.write(f"{printable(text)}\n")
 
 
 def _unit(noun: str) -> str:

@@ -79,6 +79,21 @@ def is_weights_name(path: str | Path) -> bool:
     return str(path).endswith(foreign.OWN_SUFFIX) or foreign.is_foreign(path)
 
 
+def has_header(path: str | Path) -> bool:
+    """Whether a file is one of cvtl's own weights files; not if it is missing or damaged.
+
+    Example:
+        >>> has_header("imagenet")
+        False
+    """
+    if not str(path).endswith(foreign.OWN_SUFFIX):
+        return False
+    try:
+        return METADATA_KEY in _read_metadata(Path(path))
+    except WeightsError:
+        return False
+
+
 def read_header(path: str | Path, reading: Mapping[str, Any] | None = None) -> Header:
     """Read a weights file's header, without torch.
 
@@ -179,8 +194,8 @@ def save(
         metrics={name: round(float(value), 6) for name, value in (metrics or {}).items()},
         data_digest=data_digest,
         seed=seed,
-        versions=installed_versions(),
-        licence=licence,
+        versions=installed_versions(model.libraries),
+        licence=licence or model.licence,
     )
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.saved_state().items()}
     text = json.dumps(header.model_dump(mode="json"), sort_keys=True)
@@ -231,6 +246,33 @@ def load(
     return model.to(device).eval()
 
 
+def convert(source: str | Path, target: str | Path, reading: Mapping[str, Any] | None = None) -> Path:
+    """Write weights that another tool made as one of cvtl's own files, which says the same of them.
+
+    Args:
+        source: a file that an installed plugin reads.
+        target: the `.safetensors` file to write; it must not be there yet.
+        reading: as for `read_header`.
+
+    Raises:
+        UsageError: it is one of cvtl's own files already, or the target is none, or is there.
+        WeightsError: the file cannot be read, or the plugin cannot hold such weights in a file of cvtl's.
+        OutputError: the file cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    if not foreign.is_foreign(source):
+        own = source.name.endswith(foreign.OWN_SUFFIX)
+        why = "is one of cvtl's own files already" if own else "is of a kind that no installed plugin reads"
+        raise UsageError(f"'{source}' {why}", hint="`cvtl plugins` lists the plugins")
+    if not target.name.endswith(foreign.OWN_SUFFIX):
+        raise UsageError(f"'{target}' is no name for weights", hint=f"Call it '{target.stem}{foreign.OWN_SUFFIX}'")
+    if target.exists():
+        raise UsageError(f"'{target}' is there already", hint="Give another name, or remove it first")
+    header = read_header(source, reading)
+    kept = header.model_dump(include={"metrics", "data_digest", "seed", "licence"})
+    return save(load(source, reading=reading), target, **kept)
+
+
 def plugin_options(header: Header, path: str | Path) -> BaseModel:
     """The options that weights were trained with, made by the plugin they belong to; without torch.
 
@@ -251,9 +293,9 @@ def plugin_options(header: Header, path: str | Path) -> BaseModel:
         ) from error
 
 
-def installed_versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on."""
-    return {name: _version(name) for name in _LIBRARIES}
+def installed_versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of the libraries that results depend on, and of more."""
+    return {name: _version(name) for name in (*_LIBRARIES, *more)}
 
 
 def check_task(header: Header, task: str | None, path: str | Path) -> None:

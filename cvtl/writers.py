@@ -68,7 +68,7 @@ class Writer:
         row, image, result = outcome.row, outcome.image, outcome.result
         if image is None or result is None:
             return row
-        name = picture_name(row.source if row.frame is None else f"{row.source}/{row.frame:06d}.jpg")
+        name = output_name(row.source, row.frame)
         if self.save_images or isinstance(result, Picture):
             self._save(f"{PICTURES_FOLDER}/{name}", result.draw(image))
         if self.save_heatmaps and isinstance(result, Detections) and result.heatmaps is not None:
@@ -80,6 +80,16 @@ class Writer:
 
     def _save(self, name: str, image: UInt8Image) -> None:
         write_atomically(self.folder.path / name, encode(image, Path(name).suffix))
+
+
+def output_name(source: str, frame: int | None) -> str:
+    """What the picture of a row, or of a video's frame, is called in the output's tree.
+
+    Example:
+        >>> output_name("a/b.jpg", None), output_name("clip.mp4", 7)
+        ('a/b.jpg', 'clip.mp4/000007.jpg')
+    """
+    return picture_name(source if frame is None else f"{source}/{frame:06d}.jpg")
 
 
 def picture_name(source: str) -> str:

@@ -2,6 +2,18 @@
 
 from cvtl.backbones.backbone import EVERYTHING, Backbone, Stage
 from cvtl.backbones.families import BackboneInfo, list_backbones
-from cvtl.backbones.loading import NO_WEIGHTS, chosen_weights, load
+from cvtl.backbones.loading import NO_WEIGHTS, Layers, chosen_weights, is_chain, load, load_layers
 
-__all__ = ["EVERYTHING", "NO_WEIGHTS", "Backbone", "BackboneInfo", "Stage", "chosen_weights", "list_backbones", "load"]
+__all__ = [
+    "EVERYTHING",
+    "NO_WEIGHTS",
+    "Backbone",
+    "BackboneInfo",
+    "Layers",
+    "Stage",
+    "chosen_weights",
+    "is_chain",
+    "list_backbones",
+    "load",
+    "load_layers",
+]

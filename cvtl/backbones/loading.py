@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,23 @@ _HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 
 _Parts = dict[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The modules of a backbone one by one, as far as its weights reach.
+
+    Attributes:
+        modules: all of them in the order they are used, `nn.Module`s of the network's own.
+        stages: for each, the stage that it belongs to.
+        reached: how many have their weights, from the first on; the others' are random.
+        input: the preprocessing the weights expect.
+    """
+
+    modules: tuple[nn.Module, ...]
+    stages: tuple[str, ...]
+    reached: int
+    input: InputSpec
 
 
 def load(
@@ -76,6 +95,53 @@ def load(
         _read_weights(name, whole, groups, state, source)
     body = nn.Sequential(OrderedDict((stage.name, _sequential(parts)) for stage, parts in groups.items()))
     return Backbone(name, tuple(groups), _input(network), body).eval()
+
+
+def is_chain(name: str) -> bool:
+    """Whether a backbone is a plain chain of modules, which `load_layers` takes apart.
+
+    Raises:
+        UsageError: there is no such backbone.
+
+    Example:
+        >>> is_chain("vgg19"), is_chain("vit_tiny_patch16_224")
+        (True, False)
+    """
+    return find(name).chain is not None
+
+
+def load_layers(name: str, weights: str | Path | None = None, *, offline: bool | None = None) -> Layers:
+    """The modules of a backbone that is a chain, for whoever needs maps from inside its stages.
+
+    Weights need not be complete, nor reach the end of a stage: a file may hold the first layers alone.
+
+    Args:
+        name: of a backbone for which `is_chain`.
+        weights: as for `load`.
+        offline: as for `load`.
+
+    Raises:
+        UsageError: there is no such backbone, or it has no published weights.
+        WeightsError: the file is damaged, or has not even the first layer's weights.
+        OfflineError: the weights would have to be downloaded and cannot be.
+
+    Example:
+        >>> layers = load_layers("lenet5")
+        >>> layers.stages, layers.reached
+        (('conv1', 'conv1', 'conv2', 'conv2', 'conv2', 'pool2'), 6)
+    """
+    network = find(name)
+    assert network.chain is not None, "only chains are taken apart"
+    source = str(_published(network, offline) if weights == IMAGENET else weights)
+    state = None if weights is None else read_state_dict(source)
+    # Most of VGG is its head, which would be filled for nothing.
+    with nullcontext() if state is None else torch.device("meta"):
+        whole = _build(network, random=state is None).eval()
+    parts = _parts(whole, network.chain)
+    groups = _split(parts, _input(network), network.chain)
+    reached = len(parts) if state is None else _read_first_weights(name, whole, parts, state, source)
+    stages = tuple(stage.name for stage, group in groups.items() for _ in group)
+    return Layers(tuple(parts.values()), stages, reached, _input(network))
 
 
 def chosen_weights(named: str | None, backbone: str) -> str | Path | None:
@@ -185,6 +251,28 @@ def _read_weights(
         *_, last = ("", *complete)
         hint = last and f"It has everything up to the stage '{last}': load it with cut='{last}'"
     load_into(whole, state, source, may_miss=is_other_part, name=name, hint=hint)
+
+
+def _read_first_weights(name: str, whole: nn.Module, parts: _Parts, state: Mapping[str, Tensor], source: str) -> int:
+    """Read the weights of as many modules as the file has them of, without a gap; gives how many."""
+    state = {_OLD_DENSENET.sub(r"\1\2.", key): value for key, value in state.items()}
+    known = whole.state_dict()
+    fitting = {key for key, value in state.items() if key in known and known[key].shape == value.shape}
+
+    def is_there(path: str) -> bool:
+        own = [key for key in known if key.startswith(f"{path}.") and not key.endswith("num_batches_tracked")]
+        return all(key in fitting for key in own)
+
+    complete = tuple(f"{path}." for path in takewhile(is_there, parts))
+    roots = {path.partition(".")[0] for path in parts}
+    foreign = any(key.partition(".")[0] in roots and key not in fitting for key in state)
+    if foreign or not any(key.startswith(complete) for key in fitting):
+        # What belongs to another network is refused as a file for the whole is.
+        complete = tuple(f"{path}." for path in parts)
+    for path in complete:
+        whole.get_submodule(path[:-1]).to_empty(device="cpu")
+    load_into(whole, state, source, may_miss=lambda key: not key.startswith(complete), name=name)
+    return len(complete)
 
 
 def _published(network: Network, offline: bool | None) -> Path:

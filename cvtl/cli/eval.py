@@ -22,7 +22,7 @@ from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.reporting.sections import Gallery, Section, Table
 from cvtl.run_folder import ROWS_NAME, make_result_folder, next_free_folder
-from cvtl.run_settings import DetectorSettings
+from cvtl.run_settings import DetectorSettings, TilingSettings
 from cvtl.tasks import TaskName
 from cvtl.terminal import print_json, printable, terminal
 from cvtl.weights import digest, installed_versions, is_weights_name, read_header
@@ -70,6 +70,8 @@ def main(arguments: list[str]) -> int:
     settings = make_options(EvalSettings, values_of(EvalSettings, options))
     task = _task(contenders, options["task"], reading)
     corruptions = _corruptions(options, contenders, task)
+    if options["tile"] is not None and (options["predictions"] or task != "detect"):
+        raise UsageError("--tile is for weights that detect, and there are none", hint="Leave it out")
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, "eval"))
     dataset, split = _choose_split(load_data(data, task, format=options["format"]), options["split"])
     rows = (each.rows_name for each in contenders if each.is_weights)
@@ -151,6 +153,7 @@ def _parser() -> VerbParser:
     parser.add_flag("json", help="print what was measured as JSON, and nothing else")
     parser.add_fields(EvalSettings, "how to evaluate")
     parser.add_fields(DetectorSettings, "landmarks: pictures with several objects")
+    parser.add_fields(TilingSettings, "detect: pictures much larger than the network's input")
     return parser
 
 
@@ -254,17 +257,20 @@ def _predictions(
 
 
 def _model(path: Path, options: Mapping[str, Any]) -> Model | Path:
-    """The weights, or what they are together with the detector that finds the objects for them."""
+    """The weights, or what they are behind a detector that finds objects for them, or looking at tiles."""
     detector = make_options(DetectorSettings, values_of(DetectorSettings, options))
+    tiling = make_options(TilingSettings, values_of(TilingSettings, options))
     reading = reading_of([path], options)
-    if detector == DetectorSettings() and not reading:
+    if detector == DetectorSettings() and tiling == TilingSettings() and not reading:
         return path
     from cvtl.cascade import with_detector
     from cvtl.devices import choose_device
+    from cvtl.tiling import with_tiling
     from cvtl.weights import load
 
     device = choose_device(options["device"])
-    return with_detector(load(path, device=device, reading=reading), detector, device=device)
+    model = with_detector(load(path, device=device, reading=reading), detector, device=device)
+    return with_tiling(model, tiling, batch_size=options["batch_size"])
 
 
 def _evaluate(

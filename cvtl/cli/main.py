@@ -29,6 +29,7 @@ VERBS = {
     "plugins": "list the plugins and their state",
     "backbones": "list the networks that plugins can be built on, or look into one",
     "info": "show what a weights file holds",
+    "weights": "write weights of other tools as files of cvtl's",
     "cache": "show or empty the cache of what backbones saw in pictures",
     "doctor": "look over this installation",
 }

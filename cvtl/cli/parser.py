@@ -90,10 +90,12 @@ class VerbParser(ArgumentParser):
         """Add an option that is true or false."""
         self.add_option(name, bool, help, default=False)
 
-    def add_fields(self, options: type[BaseModel], title: str, prefix: str = "") -> None:
-        """Add the fields of an options class; those of a class inside it become `--field.name`."""
+    def add_fields(self, options: type[BaseModel], title: str, prefix: str = "", without: Collection[str] = ()) -> None:
+        """Add the fields of an options class but for some; those of a class inside it become `--field.name`."""
         container = self.add_argument_group(title)
         for field_name, field in options.model_fields.items():
+            if field_name in without:
+                continue
             name = prefix + field_name
             if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 self.add_fields(field.annotation, field.description or f"{title}: {name}", f"{name}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from cvtl.cli.config import flat, read_config
 from cvtl.cli.foreign import add_reading_options, peek_reading, reading_of
 from cvtl.cli.parser import VerbParser, peek, values_of
 from cvtl.cli.report import print_report
-from cvtl.errors import ExitCode, Interrupted, UsageError
+from cvtl.errors import ExitCode, Interrupted, PluginError, UsageError
 from cvtl.files import write_atomically
-from cvtl.options import make_options
-from cvtl.registry import Demo, plugins
+from cvtl.making import is_for_maker, maker
+from cvtl.options import Options, make_options
+from cvtl.registry import Demo, PluginSpec, plugins
 from cvtl.run_folder import next_free_folder
-from cvtl.run_settings import DetectorSettings, RunSettings
+from cvtl.run_settings import DetectorSettings, RunSettings, TilingSettings
 from cvtl.tasks import TASKS, get_task
 from cvtl.weights import Header, is_weights_name, plugin_options, read_headers
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 RUNS_FOLDER = Path("cvtl-runs")
 BUILTIN = "builtin"
+_TILED = "small objects in a large picture"
 _EACH = "points of each object that is found"
 _MOST_CLASSES = 20
 # Tasks whose results may be of several objects in boxes.
@@ -45,6 +47,8 @@ def main(arguments: list[str]) -> int:
         raise UsageError("no task was named behind `cvtl run`", hint=f"The tasks are {', '.join(TASKS)}")
     task, words = get_task(arguments[0]).name, _with_weights_joined(arguments[1:])
     named = _named_weights(words)
+    if is_for_maker(task, named):
+        return _run_made(task, words)
     if not named and {"-h", "--help"} & set(words):
         _parser(task).print_help()
         return ExitCode.OK
@@ -54,12 +58,10 @@ def main(arguments: list[str]) -> int:
     add_reading_options(parser, weights)
     _add_predict_options(parser, header, weights[0])
     options = parser.parse(words)
+    out = _out_folder(task, options)
     if "predict" in options:
         # Of several weights each keeps its own values but for what was said.
         options["predict"] = {name: value for name, value in options["predict"].items() if _is_said(name, parser.said)}
-    if options["resume"] and options["out"] is None:
-        raise UsageError("--resume needs --out", hint="Name the folder of the run that should go on")
-    out = Path(options["out"] or next_free_folder(RUNS_FOLDER, task))
     if not options["inputs"]:
         if named not in ([], [BUILTIN]):
             raise UsageError(
@@ -71,9 +73,43 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"Using the built-in weights of the plugin '{header.plugin}', which know {known}\n")
     with _resumable(out, options["inputs"]):
         report = _run(task, weights, out, options)
+    return _told(report, task, options, point_names=header.classes if task == "landmarks" else ())
+
+
+def _run_made(task: str, words: list[str]) -> int:
+    """Run a model that is made of options alone."""
+    spec = maker(task)
+    assert spec is not None, "this is asked before"
+    kind = spec.making_options_type()
+    parser = _parser(task, spec)
+
+    def run_defaults(found: dict[str, Any]) -> Mapping[str, Any]:
+        made = make_options(kind, values_of(kind, found))
+        return made.run_defaults() if isinstance(made, Options) else {}
+
+    options = parser.parse(words, run_defaults)
+    out = _out_folder(task, options)
+    if not options["inputs"]:
+        raise UsageError("no pictures were given", hint=f"For example: cvtl run {task} {_example(spec)}")
+    with _resumable(out, options["inputs"]):
+        report = _run(task, None, out, options, making=values_of(kind, options))
+    return _told(report, task, options)
+
+
+def _example(spec: PluginSpec) -> str:
+    return (spec.makes and spec.makes.example) or "photos/"
+
+
+def _out_folder(task: str, options: Mapping[str, Any]) -> Path:
+    if options["resume"] and options["out"] is None:
+        raise UsageError("--resume needs --out", hint="Name the folder of the run that should go on")
+    return Path(options["out"] or next_free_folder(RUNS_FOLDER, task))
+
+
+def _told(report: RunReport, task: str, options: Mapping[str, Any], *, point_names: Sequence[str] = ()) -> int:
+    """Print what came of a run, and give the exit code."""
     if not options["quiet"]:
-        points = header.classes if task == "landmarks" else ()
-        print_report(report, task=task, as_json=options["json"], profile=options["profile"], point_names=points)
+        print_report(report, task=task, as_json=options["json"], profile=options["profile"], point_names=point_names)
     return ExitCode.SOME_BAD_INPUTS if report.bad else ExitCode.OK
 
 
@@ -92,12 +128,14 @@ def _tasks_parser() -> VerbParser:
     return parser
 
 
-def _parser(task: str) -> VerbParser:
+def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
+    """The verb's parser; with `making` for models that this plugin makes, without weights of cvtl's."""
     parser = VerbParser(
         f"run {task}",
         f"Run weights over pictures: {TASKS[task].summary}.\n"
         "Writes OUT/rows.jsonl: one row for each input, whatever is in the file.",
         [
+            *([(f"cvtl run {task} {_example(making)}", "without any training")] if making else []),
             (f"cvtl run {task} --weights w.safetensors photos/", "a folder, with everything in it"),
             (f"cvtl run {task} --weights w.safetensors photos/ --out o --save-images", "draw the results, too"),
             (f"cvtl run {task} --weights w.safetensors photos/ --out o --resume", "go on after a kill"),
@@ -105,6 +143,7 @@ def _parser(task: str) -> VerbParser:
                 [("cvtl run landmarks --weights w.safetensors --detector d.safetensors photos/", _EACH)]
                 * (task in _IN_BOXES)
             ),
+            *([("cvtl run detect --weights w.safetensors --tile 640 aerial.tif", _TILED)] * (task == "detect")),
             *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
             (f"find . -name '*.jpg' | cvtl run {task} --weights w.safetensors -", "a list on standard input"),
             (f"cvtl run {task} --weights w.safetensors photos/ --print-config > r.yaml", "for --config r.yaml"),
@@ -115,11 +154,14 @@ def _parser(task: str) -> VerbParser:
     parser.add_operand(
         "inputs", many=True, help="files, folders, patterns, .txt lists, zip or tar archives, or - for a list on stdin"
     )
+    own = making.making_options_type().model_fields if making else {}
+    of_maker = own["weights"].description if "weights" in own else ""
     parser.add_option(
         "weights",
         str | tuple[str, ...] | None,
         metavar="FILE",
-        help=f"weights file, or '{BUILTIN}'; with it, --help also shows the options of its plugin"
+        help=(f"{of_maker}; or a " if of_maker else "")
+        + f"weights file, or '{BUILTIN}'; with it, --help also shows the options of its plugin"
         + ("; of several the probabilities are averaged" if task == "classify" else ""),
     )
     parser.add_option(
@@ -132,6 +174,16 @@ def _parser(task: str) -> VerbParser:
     parser.add_fields(RunSettings, "how to run")
     if task in _IN_BOXES:
         parser.add_fields(DetectorSettings, "pictures with several objects")
+    if task == "detect":
+        parser.add_fields(TilingSettings, "pictures much larger than the network's input")
+    if making:
+        clashes = (own.keys() - {"weights"}) & parser.names
+        if clashes:
+            raise PluginError(
+                f"plugin '{making.name}' has options that `cvtl run` has itself: {', '.join(sorted(clashes))}",
+                hint="Its author has to rename them",
+            )
+        parser.add_fields(making.making_options_type(), f"options of the plugin '{making.name}'", without=("weights",))
     return parser
 
 
@@ -228,7 +280,14 @@ def _resumable(out: Path, inputs: list[str]) -> Iterator[None]:
         raise Interrupted(f"the run in '{out}' was interrupted", hint=hint, exit_code=code) from None
 
 
-def _run(task: str, weights: list[Path], out: Path, options: dict[str, Any]) -> RunReport:
+def _run(
+    task: str,
+    weights: list[Path] | None,
+    out: Path,
+    options: dict[str, Any],
+    *,
+    making: Mapping[str, Any] | None = None,
+) -> RunReport:
     from cvtl.pipeline import run
     from cvtl.sources import count_sources
     from cvtl.terminal_progress import choose_progress
@@ -244,8 +303,10 @@ def _run(task: str, weights: list[Path], out: Path, options: dict[str, Any]) -> 
         task=task,
         settings=settings,
         predict=options.get("predict"),
-        reading=reading_of(weights, options),
+        reading=reading_of(weights or [], options),
+        making=making,
         detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
+        tiling=make_options(TilingSettings, values_of(TilingSettings, options)) if task == "detect" else None,
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),
         command=shlex.join(["cvtl", *sys.argv[1:]]),

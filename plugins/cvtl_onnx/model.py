@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -56,6 +56,13 @@ class OnnxModel(Model):
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Any]]:
         """There are none."""
         raise _untrainable()
+
+    def saved_state(self) -> Mapping[str, Tensor]:
+        """There is none: the network is onnxruntime's."""
+        raise WeightsError(
+            f"'{self.network.path}' is a graph of operations, which a weights file cannot hold",
+            hint="Use it as it is: ONNX files cannot run code either",
+        )
 
     def outputs(self, images: Sequence[Tensor]) -> Tensor:
         """What the network gives for pictures, uint8 (3, H, W) each: float32 (N, ...) on the CPU."""

@@ -15,7 +15,7 @@ from cvtl.errors import DataError, UsageError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec
 from cvtl.results import Detections, Result
-from cvtl.training.measuring import picture_ap50
+from cvtl.training.measuring import picture_ap
 from cvtl_regions.detectors import build_detector
 from cvtl_regions.loop import ClassifierDetector, classifier_from, header_of
 from cvtl_regions.options import RegionsOptions
@@ -42,7 +42,7 @@ class RegionsModel(Model):
     """
 
     plugin: ClassVar[str] = "regions"
-    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap50", "max")
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap", "max")
     options: RegionsOptions
 
     def __init__(
@@ -113,7 +113,7 @@ class RegionsModel(Model):
         if run.is_over:
             return
         if isinstance(self.detector, ClassifierDetector):
-            run.record(self, {"val_ap50": self._mean_ap50(val_data)})
+            run.record(self, {"val_ap": self._mean_ap(val_data)})
             return
         if isinstance(self.detector, PatchDetector):
             total = len(train_data) + len(val_data)
@@ -160,7 +160,7 @@ class RegionsModel(Model):
     def assess(
         self, images: Tensor, targets: Sequence[Seen], *, training: bool
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The loss, its terms as figures, and of validation pictures `ap50` (`cvtl.training.measuring`)."""
+        """The loss, its terms as figures, and of validation pictures `ap` (`cvtl.training.measuring`)."""
         terms = self.loss(images, targets)
         figures = {f"{name}_loss": value.detach() for name, value in terms.items()}
         return terms, figures if training else {**figures, **self.measure(images, targets)}
@@ -170,11 +170,11 @@ class RegionsModel(Model):
         answers = self.detector.detect(images, targets, self.options.predict)
         scores = []
         for found, seen in zip(answers, map(objects_of, targets), strict=True):
-            scores.append(picture_ap50(Detections(*found, self.classes), seen.boxes, seen.labels))
-        return {"ap50": torch.tensor(scores, device=images.device)}
+            scores.append(picture_ap(Detections(*found, self.classes), seen.boxes, seen.labels))
+        return {"ap": torch.tensor(scores, device=images.device)}
 
     @torch.no_grad()
-    def _mean_ap50(self, data: Dataset) -> float:
+    def _mean_ap(self, data: Dataset) -> float:
         """The same over whole pictures, as they are read."""
         scores = []
         for sample in data:
@@ -183,7 +183,7 @@ class RegionsModel(Model):
             (found,) = self.predict([torch.from_numpy(sample.read()).permute(2, 0, 1).to(self.device)])
             assert isinstance(found, Detections)
             objects = torch.from_numpy(target.boxes[~target.crowd]).float()
-            scores.append(picture_ap50(found, objects, torch.from_numpy(target.labels[~target.crowd])))
+            scores.append(picture_ap(found, objects, torch.from_numpy(target.labels[~target.crowd])))
         return float(torch.tensor(scores).nanmean())
 
     # Prediction

@@ -17,7 +17,7 @@ from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, place, prepare, resize_to
 from cvtl.results import Detections, Result
 from cvtl.training.averaging import Learner
-from cvtl.training.measuring import picture_ap50
+from cvtl.training.measuring import picture_ap
 from cvtl_yolo.anchors import default_anchors
 from cvtl_yolo.grid import Grid, Level, decode, flat, levels_of, slots_of
 from cvtl_yolo.losses import Objects, activate, modern_loss, squared_loss
@@ -49,7 +49,7 @@ class YoloModel(Model):
     """
 
     plugin: ClassVar[str] = "yolo"
-    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap50", "max")
+    monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap", "max")
     options: YoloOptions
     learner: Learner | None
 
@@ -188,7 +188,7 @@ class YoloModel(Model):
     def assess(
         self, images: Tensor, targets: Sequence[Seen], *, training: bool
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The loss, its terms as figures, and of validation pictures `ap50` (`cvtl.training.measuring.picture_ap50`).
+        """The loss, its terms as figures, and of validation pictures `ap` (`cvtl.training.measuring.picture_ap`).
 
         Validation is of the network that predicts.
         """
@@ -198,8 +198,8 @@ class YoloModel(Model):
         if not training:
             size_hw = images.shape[-2], images.shape[-1]
             found = [self._suppressed(*each, size_hw) for each in self._candidates(levels, size_hw)]
-            scores = [picture_ap50(each, seen.boxes, seen.labels) for each, seen in zip(found, targets, strict=True)]
-            figures["ap50"] = torch.tensor(scores, device=images.device)
+            scores = [picture_ap(each, seen.boxes, seen.labels) for each, seen in zip(found, targets, strict=True)]
+            figures["ap"] = torch.tensor(scores, device=images.device)
         return terms, figures
 
     def _terms(self, outputs: Tensor, images: Tensor, targets: Sequence[Seen]) -> dict[str, Tensor]:

@@ -217,3 +217,9 @@ def test_it_cannot_be_trained(tmp_path: Path) -> None:
 def test_without_its_file_there_is_no_network() -> None:
     with pytest.raises(WeightsError, match=r"lies in an \.onnx file"):
         OnnxDetector(DetectOptions(layout="yolox"), ("a",), InputSpec(size_hw=(8, 8)))
+
+
+def test_a_network_of_onnx_is_held_by_no_other_file(tmp_path: Path) -> None:
+    path = mean_net(tmp_path / "net.onnx")
+    with pytest.raises(WeightsError, match="a weights file cannot hold"):
+        weights.convert(path, tmp_path / "net.safetensors")

@@ -130,10 +130,10 @@ def test_validation_has_the_terms_of_the_loss_and_average_precision(head: str) -
     model = make_model(head=head)
     with torch.no_grad():
         terms, figures = model.assess(*make_batch(model), training=False)
-    assert figures.keys() == {*(f"{name}_loss" for name in terms), "ap50"}
-    assert figures["ap50"].shape == (4,)
+    assert figures.keys() == {*(f"{name}_loss" for name in terms), "ap"}
+    assert figures["ap"].shape == (4,)
     # Nothing can be said of the picture without an object.
-    assert figures["ap50"].isnan().tolist() == [False, False, False, True]
+    assert figures["ap"].isnan().tolist() == [False, False, False, True]
 
 
 def test_where_weights_come_from_has_to_be_said() -> None:

@@ -39,7 +39,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, head: st
     for name in EQUAL_FILES:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
     kept = rows(tmp_path / "whole")
-    assert all(float(row["train_loss"]) > 0 and 0 <= float(row["val_ap50"]) <= 1 for row in kept)
+    assert all(float(row["train_loss"]) > 0 and 0 <= float(row["val_ap"]) <= 1 for row in kept)
 
 
 def test_worker_processes_make_the_same_weights(tmp_path: Path) -> None:
@@ -80,4 +80,4 @@ def test_what_is_saved_is_what_was_validated(tmp_path: Path) -> None:
     report = train_tiny(tmp_path / "run", {"head": "retinanet", "levels": 1}, count=8, epochs=1)
     model = weights.load(report.weights)
     assert isinstance(model, RegionsModel)
-    assert report.metrics["val_ap50"] == float(rows(tmp_path / "run")[0]["val_ap50"])
+    assert report.metrics["val_ap"] == float(rows(tmp_path / "run")[0]["val_ap"])

@@ -43,13 +43,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("loss", ["modern", "squared"])
-def test_figures_of_every_epoch_are_kept_and_the_best_is_chosen_by_ap50(tmp_path: Path, loss: str) -> None:
+def test_figures_of_every_epoch_are_kept_and_the_best_is_chosen_by_ap(tmp_path: Path, loss: str) -> None:
     report = train_tiny(tmp_path / "run", {"loss": loss})
     kept = rows(tmp_path / "run")
     assert len(kept) == 2
     for part in ("train", "val"):
         assert {f"{part}_{name}" for name in ("loss", "box_loss", "object_loss", "class_loss")} <= kept[0].keys()
-    assert report.metrics["val_ap50"] == max(float(row["val_ap50"]) for row in kept)
+    assert report.metrics["val_ap"] == max(float(row["val_ap"]) for row in kept)
     assert isinstance(weights.load(report.weights), YoloModel)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cvtl.results import Detections
-from cvtl.training.measuring import picture_ap50
+from cvtl.training.measuring import COCO_THRESHOLDS, picture_ap
 
 CLASSES = ("a", "b")
 THERE = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]])
@@ -21,6 +21,10 @@ def found(rows: list[list[float]], labels: list[int] | None = None) -> Detection
     scores = torch.linspace(0.9, 0.1, len(rows)) if rows else torch.zeros(0)
     kinds = torch.tensor(labels or [0] * len(rows), dtype=torch.int64)
     return Detections(torch.tensor(rows).reshape(-1, 4), scores, kinds, CLASSES)
+
+
+def picture_ap50(seen: Detections, boxes: Tensor, labels: Tensor) -> float:
+    return picture_ap(seen, boxes, labels, thresholds=(0.5,))
 
 
 def one_class(count: int) -> tuple[Tensor, Tensor]:
@@ -64,3 +68,10 @@ def test_a_picture_without_objects_says_nothing() -> None:
 def test_a_detection_takes_the_free_object_that_it_overlaps_most() -> None:
     near = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10]])
     assert picture_ap50(found([[0.4, 0, 10.4, 10], [0, 0, 10, 10]]), near, torch.tensor([0, 0])) == 1
+
+
+def test_better_boxes_count_at_more_thresholds() -> None:
+    fitting = found([[0.0, 0, 10, 7.4]])
+    assert picture_ap(fitting, *one_class(1)) == pytest.approx(0.5)
+    assert picture_ap(found([[0.0, 0, 10, 10]]), *one_class(1)) == 1
+    assert pytest.approx([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]) == list(COCO_THRESHOLDS)
