@@ -145,6 +145,40 @@ def test_the_hint_names_the_last_stage_that_a_partial_file_serves(tmp_path: Path
     assert caught.value.hint == "It has everything up to the stage 'layer2': load it with cut='layer2'"
 
 
+def test_the_modules_of_a_chain_are_those_of_the_whole_network(tmp_path: Path) -> None:
+    whole = randomised(models.resnet18())
+    layers = backbones.load_layers("resnet18", saved(whole, tmp_path / "w.pth"))
+    assert layers.reached == len(layers.modules) == len(layers.stages)
+    assert list(dict.fromkeys(layers.stages)) == ["stem", "layer1", "layer2", "layer3", "layer4"]
+    backbone = backbones.load("resnet18", tmp_path / "w.pth")
+    with torch.inference_mode():
+        assert torch.equal(nn.Sequential(*layers.modules)(pictures(64)), backbone(pictures(64)))
+
+
+@pytest.mark.parametrize(
+    ("without", "reached"), [("fc", 8), ("layer4|fc", 7), ("layer3.1|layer4", 6), ("layer2", 5), ("bn1", 1)]
+)
+def test_a_partial_file_serves_the_modules_before_the_first_gap(tmp_path: Path, without: str, reached: int) -> None:
+    path = saved(models.resnet18(), tmp_path / "w.pth", without=without)
+    layers = backbones.load_layers("resnet18", path)
+    assert layers.reached == reached
+    for module in layers.modules[:reached]:
+        assert all(tensor.device.type == "cpu" for tensor in module.state_dict().values())
+
+
+def test_the_weights_of_a_relative_are_refused_for_the_modules_too(tmp_path: Path) -> None:
+    # The first layers of the two are alike.
+    path = saved(models.squeezenet1_1(), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"does not fit 'vgg11': .* unexpected"):
+        backbones.load_layers("vgg11", path)
+
+
+def test_a_file_without_even_the_first_layer_is_refused(tmp_path: Path) -> None:
+    path = saved(models.resnet18(), tmp_path / "w.pth", without="conv1")
+    with pytest.raises(WeightsError, match=r"does not fit 'resnet18': 1 missing: conv1\.weight"):
+        backbones.load_layers("resnet18", path)
+
+
 @pytest.mark.parametrize(
     ("given", "asked"), [("resnet34", "resnet18"), ("resnet50", "resnet18"), ("squeezenet1_0", "squeezenet1_1")]
 )

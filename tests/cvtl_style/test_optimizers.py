@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -45,7 +47,7 @@ def test_lbfgs_finds_the_end_of_a_curved_valley() -> None:
 
 def test_lbfgs_never_goes_uphill() -> None:
     _, losses = run(Lbfgs(5), torch.full((20,), -1.0), 60)
-    assert all(after <= before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after <= before for before, after in pairwise(losses))
 
 
 def test_lbfgs_takes_about_one_evaluation_a_step() -> None:
