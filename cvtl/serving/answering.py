@@ -146,7 +146,7 @@ class Making(Answers):
         self, spec: PluginSpec, options: Mapping[str, Any], device: torch.device, precision: Precision = "float32"
     ) -> None:
         self.task = spec.task
-        self.name = spec.summary
+        self.name = f"the plugin '{spec.name}'"
         paths = [str(each) for each in options.get("style") or ()]
         self.styles = {name: read_image(path) for name, path in _named(paths).items()}
         self._spec = spec

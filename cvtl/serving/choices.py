@@ -109,7 +109,8 @@ def checked_options(
 
 
 def _choice(name: str, field: FieldInfo, limits: tuple[float, float] | None, default: Any) -> Choice:
-    help = field.description or ""
+    # Nothing is no choice here.
+    help = "; ".join(part for part in (field.description or "").split("; ") if "null" not in part)
     kind = _without_none(field.annotation)
     if limits is None:
         words = tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()

@@ -1,7 +1,7 @@
 """Who may come in, and with what: looks at every request before anything else does.
 
-It asks for the password, refuses foreign host names and requests that other sites send, bodies that are too large, and
-all of gradio's routes but those that the pages need. What gradio is told of files has to be a picture that was uploaded.
+It asks for the password, refuses foreign host names, requests that other sites send, bodies that are too large, and all
+of gradio's routes but those that the pages need. What gradio is told of files has to be a picture that was uploaded.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ GRADIO = "/gradio_api"
 # What gradio's pages need; the other routes read files, call programs or fetch addresses.
 _GRADIO_ROUTES = re.compile(
     rf"(?!.*\.\.)/(theme\.css|manifest\.json|favicon\.ico|config|(assets|static)/[\w./-]+)?"
-    rf"|{GRADIO}/(queue/(join|data)|heartbeat/[\w-]+|cancel|reset|startup-events|theme\.css|app_id|upload|file=.*)"
+    rf"|{GRADIO}/(queue/(join|data)|heartbeat/[\w-]+|cancel|reset|startup-events|theme\.css|app_id|upload(_progress)?|file=.*)"
 )
 _OWN_ROUTES = re.compile(r"/(health|metrics|docs|openapi\.json|api/v1/.*)")
 _JSON_BYTES = 2**20
 # Of the parts of an upload besides the pictures.
 _SLACK_BYTES = 2**16
 
-# Nothing comes from, or goes to, anywhere else. Gradio's pages have scripts and styles in them.
+# Nothing comes from, or goes to, anywhere else. Gradio's pages have scripts in them, and compile templates.
 CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )

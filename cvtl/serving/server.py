@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -19,8 +20,6 @@ from cvtl.serving.settings import ServeSettings
 
 # For pages to fetch what they were told of last, and for answers on their way.
 _GRACE_SECONDS = 1.0
-
-log = logging.getLogger("cvtl.serve")
 
 
 class Server(uvicorn.Server):
@@ -39,29 +38,34 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._service = service
-        self._started = started
+        self._when_started = started
         self.stopped_by: signal.Signals | None = None
         self.lost = False
+        self._told_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
         if self.started:
-            self._started()
+            self._when_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop in order at the first signal, at once at the second."""
+        """Stop in order at the first signal, at once at one that comes later."""
         if self.stopped_by is None:
             self.stopped_by = signal.Signals(sig)
+            self._told_at = time.monotonic()
             sys.stderr.write("Finishing what has begun; again to stop at once.\n")
             threading.Thread(target=self._drain, name="cvtl-drain", daemon=True).start()
-        else:
+        elif time.monotonic() - self._told_at > _GRACE_SECONDS:
+            # Some tools send a signal to the process and to its group.
             self.lost = True
             self.should_exit = self.force_exit = True
 
     def _drain(self) -> None:
+        # That pages are cut off in the end is no error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self.lost |= not self._service.jobs.drain(self._service.settings.drain)
-        threading.Event().wait(_GRACE_SECONDS)
+        time.sleep(_GRACE_SECONDS)
         self.should_exit = True
 
 

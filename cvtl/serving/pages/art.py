@@ -32,9 +32,16 @@ def art_page(service: Service) -> page.Page:
         "Your picture, painted in the style of another." if answers.takes_style else "Your picture, as a painting."
     )
     with page.blocks(_TITLE, service, subtitle) as made:
-        with gr.Row(equal_height=True, elem_classes="cvtl-trio"):
+        # The style sheet says where each lies, which is not the same on a phone.
+        with gr.Column(elem_classes="cvtl-art"):
             picture = page.picture_input("Picture", "picture", height=_HEIGHT)
             style = page.picture_input("Style", "style", height=_HEIGHT, visible=answers.takes_style)
+            _offer_styles(service, style)
+            with gr.Row(elem_classes="cvtl-buttons"):
+                create = gr.Button("Create art!", variant="primary", size="lg", elem_id="create")
+                cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="cancel")
+                download = gr.DownloadButton("Download", size="lg", visible=False, elem_id="download")
+            status = page.html("", "status")
             art = gr.Image(
                 label="Art",
                 interactive=False,
@@ -43,18 +50,10 @@ def art_page(service: Service) -> page.Page:
                 buttons=["fullscreen"],
                 alt_text="The painted picture",
             )
-        _offer_styles(service, style)
-        with gr.Row(elem_classes="cvtl-buttons"):
-            create = gr.Button("Create art!", variant="primary", size="lg", elem_id="create")
-            cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="cancel")
-            download = gr.DownloadButton("Download", size="lg", visible=False, elem_id="download")
-        status = gr.HTML("", elem_id="status")
-        controls = _settings(answers.choices)
+            controls = _settings(answers.choices)
         work = gr.State(None)
 
-        async def paint(
-            sent: Any, sent_style: Any, _: Any, *chosen: Any, request: gr.Request
-        ) -> AsyncIterator[dict[Any, Any]]:
+        async def paint(request: gr.Request, sent: Any, sent_style: Any, *chosen: Any) -> AsyncIterator[dict[Any, Any]]:
             arrived = time.monotonic()
             decoded = await page.opened(service, sent, "a picture")
             order = await _order(service, decoded, sent_style, dict(zip(_names(answers.choices), chosen, strict=True)))
@@ -91,7 +90,7 @@ def art_page(service: Service) -> page.Page:
             preview.drop()
 
         outputs = [work, create, cancel, download, art, status]
-        create.click(paint, [picture, style, work, *controls], outputs, **page.listening())
+        create.click(paint, [picture, style, *controls], outputs, **page.listening())
         cancel.click(_cancel, work, None, **page.listening(queue=False))
     return page.page_of(_TITLE, made)
 
@@ -137,7 +136,7 @@ def _offer_styles(service: Service, style: gr.Image) -> None:
     gallery = gr.Gallery(
         kept,
         label="Or choose a style",
-        columns=[3, 5, 6],
+        columns=5,
         height="auto",
         allow_preview=False,
         object_fit="cover",
@@ -160,10 +159,16 @@ def _settings(choices: Any) -> list[Any]:
 
 
 def _control(choice: Choice) -> Any:
-    about = {"label": choice.label, "info": choice.help, "value": choice.default, "min_width": 260}
+    about: dict[str, Any] = {
+        "label": choice.label,
+        "info": choice.help,
+        "value": choice.default,
+        "min_width": 260,
+        "interactive": True,
+    }
     if choice.words:
         return gr.Dropdown(list(choice.words), **about)
-    if choice.least is None:
+    if choice.least is None or choice.most is None:
         return gr.Textbox(**about)
     return gr.Slider(choice.least, choice.most, step=choice.step, **about)
 

@@ -29,7 +29,7 @@ def classify_page(service: Service) -> page.Page:
         with gr.Row(equal_height=False):
             with gr.Column():
                 picture = page.picture_input("Picture", "picture", height=380)
-                status = gr.HTML(page.status("Waiting for a picture"), elem_id="status")
+                status = page.html(page.status("Waiting for a picture"), "status")
             with gr.Column():
                 label = gr.Label(label="Best classes", num_top_classes=_TOP, elem_id="classes")
                 heatmap = gr.Image(

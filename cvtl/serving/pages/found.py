@@ -30,7 +30,7 @@ def found_page(service: Service) -> page.Page:
         with gr.Row(equal_height=False):
             with gr.Column():
                 picture = page.picture_input("Picture", "picture", height=420)
-                status = gr.HTML(page.status("Waiting for a picture"), elem_id="status")
+                status = page.html(page.status("Waiting for a picture"), "status")
             with gr.Column():
                 drawn = gr.Image(
                     label="What was found",
@@ -40,7 +40,7 @@ def found_page(service: Service) -> page.Page:
                     height=420,
                     alt_text="The picture with what was found drawn into it",
                 )
-        listed = gr.HTML("", elem_id="table")
+        listed = page.html("", "table")
 
         async def find(sent: Any, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
             if not sent:
@@ -80,7 +80,7 @@ def _table(result: Result) -> str:
 
 def _head(result: Result) -> list[str]:
     if isinstance(result, Landmarks):
-        return [*(["object"] if result.boxes is not None else []), "point", "x", "y", "score"]
+        return ["point", *(["object"] if result.boxes is not None else []), "x", "y", "score"]
     return ["class", "score", *_BOX]
 
 
@@ -94,7 +94,7 @@ def _rows(result: Result) -> list[list[str]]:
         return [[one["label"], f"{one['present'] * one['score']:.3f}", *_pixels(one["box"])]] * (result.present >= 0.5)
     assert isinstance(result, Landmarks)
     return [
-        [*([str(number)] if result.boxes is not None else []), name, *_pixels(point), f"{score:.3f}"]
+        [name, *([str(number)] if result.boxes is not None else []), *_pixels(point), f"{score:.3f}"]
         for number, (points, scores) in enumerate(zip(result.points.tolist(), result.visible.tolist(), strict=True), 1)
         for name, point, score in zip(result.names, points, scores, strict=True)
     ]

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,19 +16,10 @@ from starlette.concurrency import run_in_threadpool
 from cvtl.errors import CvtlError
 from cvtl.images import Decoded
 from cvtl.serving.answering import Order, OrderJob
+from cvtl.serving.pages import look
 from cvtl.serving.service import Outcome, Service
 
-_FOLDER = Path(__file__).parent
 _LOOK_SECONDS = 0.25
-_ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E"
-    "%3Crect width='32' height='32' rx='8' fill='%234f46e5'/%3E"
-    "%3Cpath d='M9 9h5M9 9v5M23 9h-5M23 9v5M9 23h5M9 23v-5M23 23h-5M23 23v-5' stroke='white' stroke-width='2.5' "
-    "stroke-linecap='round' fill='none'/%3E%3Ccircle cx='16' cy='16' r='3' fill='white'/%3E%3C/svg%3E"
-)
-_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
-_MONO_FONTS = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace")
-HEAD = f'<link rel="icon" href="{_ICON}">'
 SOURCES = ["upload", "webcam", "clipboard"]
 
 
@@ -49,19 +39,18 @@ class Page:
     blocks: gr.Blocks
     theme: gr.themes.Base
     css: str
-    head: str = HEAD
+    head: str = look.HEAD
 
 
 @contextmanager
 def blocks(title: str, service: Service, subtitle: str) -> Iterator[gr.Blocks]:
     """An empty page with its head and foot."""
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=False) as page:
-        gr.HTML(f'<header class="cvtl-head"><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>', padding=False)
+        html(f'<header class="cvtl-head"><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>')
         yield page
-        gr.HTML(
+        html(
             f'<footer class="cvtl-foot">Answers by {escape(service.answers.name)}. For programs: '
-            f'<a href="docs"><code>POST /api/v1/{service.task}</code></a></footer>',
-            padding=False,
+            f'<a href="docs"><code>POST /api/v1/{service.task}</code></a></footer>'
         )
     # Each picture waits in our own queue, which knows the clients.
     page.queue(api_open=False, default_concurrency_limit=None)
@@ -69,12 +58,12 @@ def blocks(title: str, service: Service, subtitle: str) -> Iterator[gr.Blocks]:
 
 def page_of(title: str, made: gr.Blocks) -> Page:
     """The page with the look that all share."""
-    fonts = [gr.themes.Font(name) for name in _FONTS]
-    mono = [gr.themes.Font(name) for name in _MONO_FONTS]
-    theme = gr.themes.Base(
-        primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", font=fonts, font_mono=mono
-    )
-    return Page(title, made, theme, (_FOLDER / "page.css").read_text(encoding="utf-8"))
+    return Page(title, made, look.theme(), look.css())
+
+
+def html(value: str, elem_id: str | None = None) -> gr.HTML:
+    """A part of the page that is ours."""
+    return gr.HTML(value, elem_id=elem_id, apply_default_css=False, js_on_load=None, padding=False)
 
 
 def picture_input(label: str, elem_id: str, **more: Any) -> gr.Image:
@@ -106,9 +95,7 @@ async def opened(service: Service, sent: Any, what: str) -> Decoded:
     """
     found = service.store.find_path(str(sent["path"])) if isinstance(sent, dict) and sent.get("path") else None
     if found is None:
-        raise complaint(
-            f"{what} is missing, or was uploaded too long ago: upload it again" if sent else f"Upload {what} first"
-        )
+        raise complaint(f"Upload {what} again: it is no longer there" if sent else f"Upload {what} first")
     decoded = await run_in_threadpool(lambda: service.decode(found.read_bytes()))
     if decoded.image is None:
         raise complaint(f"This cannot be used: {decoded.error}")
@@ -170,9 +157,7 @@ def status(text: str, part: float | None = None, *, tone: str = "quiet") -> str:
 def waiting_text(service: Service, job: OrderJob) -> str:
     """Where a job stands in the queue."""
     before = service.jobs.position(job)
-    if before == 0:
-        return "You are next"
-    return f"In the queue: {before} before you"
+    return "You are next" if before == 0 else f"In the queue: {before} before you"
 
 
 def seconds_since(arrived: float) -> str:
@@ -184,14 +169,9 @@ def seconds_since(arrived: float) -> str:
 
 
 def table(head: list[str], rows: list[list[str]], empty: str) -> str:
-    """A table of texts, each escaped; numbers stand on the right."""
+    """A table of texts, each escaped; the first column is of names, the others of numbers."""
     if not rows:
         return f'<p class="cvtl-empty">{escape(empty)}</p>'
     heads = "".join(f'<th scope="col">{escape(each)}</th>' for each in head)
-    lines = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in rows)
     return f'<div class="cvtl-table"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def _cell(text: str) -> str:
-    kind = ' class="number"' if text.replace(".", "").replace("-", "").isdigit() else ""
-    return f"<td{kind}>{escape(text)}</td>"
