@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import time
 from typing import Any
 
@@ -19,6 +17,7 @@ from cvtl.images import Decoded
 from cvtl.serving import metrics
 from cvtl.serving.answering import Order, OrderJob
 from cvtl.serving.jobs import RETRY_SECONDS, CancelledError, RefusedError, TimeLimitError
+from cvtl.serving.reference import described
 from cvtl.serving.service import PICTURES, Outcome, Service
 from cvtl.serving.store import MEDIA_TYPES
 from cvtl.serving.uploads import STATUS_CODES, Sent, read_form
@@ -30,8 +29,6 @@ _CLIENT_CLOSED = 499
 def routes(service: Service) -> APIRouter:
     """The routes of the interface."""
     router = APIRouter()
-    from cvtl.serving.reference import described
-
     @router.post(f"{API}/{service.task}", name=service.task, **described(service))
     async def predict(request: Request) -> Response:
         arrived = time.monotonic()
@@ -123,14 +120,14 @@ async def _decoded(service: Service, content: bytes) -> Decoded:
 async def _wait(job: OrderJob, request: Request) -> None:
     """Until the job is over, or the client has gone."""
     over = asyncio.wrap_future(job.future)
+    # Or asyncio would complain of an error that nobody looked at.
+    over.add_done_callback(lambda done: done.cancelled() or done.exception())
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((over, gone), return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.cancel()
         job.cancel()
-        with contextlib.suppress(BaseException):
-            over.exception()
 
 
 async def _disconnected(request: Request) -> None:
@@ -148,11 +145,3 @@ def _row_response(outcome: Outcome) -> Response:
         outcome.row.to_json(), 200 if status == "ok" else STATUS_CODES[status], media_type="application/json"
     )
 
-
-def example_row(result: dict[str, Any], task: str) -> dict[str, Any]:
-    """A row for the reference."""
-    from cvtl.results import Row
-
-    row = Row(source="photo.jpg", status="ok", task=task, width=640, height=480, result=result)
-    found: dict[str, Any] = json.loads(row.to_json())
-    return found

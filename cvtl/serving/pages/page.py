@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,7 @@ from cvtl.serving.pages import look
 from cvtl.serving.service import Outcome, Service
 
 _LOOK_SECONDS = 0.25
-SOURCES = ["upload", "webcam", "clipboard"]
+SOURCES: list[Literal["upload", "webcam", "clipboard"]] = ["upload", "webcam", "clipboard"]
 
 
 @dataclass(frozen=True)
