@@ -117,7 +117,8 @@ class RegionsModel(Model):
             return
         if isinstance(self.detector, PatchDetector):
             total = len(train_data) + len(val_data)
-            with shown_progress(total, quiet=run.console.quiet, noun="pictures searched for proposals") as progress:
+            run.console.print(f"Searching {total} pictures for proposals.")
+            with shown_progress(total, quiet=run.console.quiet, noun="pictures") as progress:
                 train_data = with_proposals(train_data, TRAINING_PROPOSALS, progress)
                 val_data = with_proposals(val_data, self.options.predict.proposals, progress)
         with shown_progress(len(train_data) + len(val_data), quiet=run.console.quiet, noun="pictures") as progress:

@@ -17,7 +17,8 @@ from cvtl_regions.proposals import _region_boxes
 
 
 def best_ious(image: UInt8Image, objects: list[list[float]], **options: int) -> list[float]:
-    found = torch.from_numpy(propose(image, **options))
+    """How well the best proposal fits each object; cells are of three pixels in a picture of `plain`."""
+    found = torch.from_numpy(propose(image, **{"cells": 40} | options))
     best: list[float] = iou(torch.tensor(objects, dtype=torch.float64), found).max(dim=1).values.tolist()
     return best
 
@@ -29,23 +30,23 @@ def plain(height: int = 90, width: int = 120, shade: int = 60) -> UInt8Image:
 
 def test_objects_of_other_colours_are_proposed() -> None:
     image = plain()
-    image[20:50, 30:60] = (200, 40, 40)
-    image[60:84, 70:110] = (40, 40, 220)
-    assert min(best_ious(image, [[30, 20, 60, 50], [70, 60, 110, 84]])) > 0.8
+    image[21:51, 30:60] = (200, 40, 40)
+    image[60:84, 69:111] = (40, 40, 220)
+    assert min(best_ious(image, [[30, 21, 60, 51], [69, 60, 111, 84]])) > 0.8
 
 
 def test_an_object_and_its_parts_are_proposed() -> None:
     image = plain()
-    image[20:70, 30:90] = (200, 40, 40)
-    image[35:55, 45:65] = (40, 200, 40)
-    assert min(best_ious(image, [[30, 20, 90, 70], [45, 35, 65, 55]])) > 0.8
+    image[21:69, 30:90] = (200, 40, 40)
+    image[36:57, 45:66] = (40, 200, 40)
+    assert min(best_ious(image, [[30, 21, 90, 69], [45, 36, 66, 57]])) > 0.8
 
 
 def test_two_alike_that_are_apart_are_two() -> None:
     image = plain()
-    image[30:60, 10:40] = (200, 200, 40)
+    image[30:60, 9:39] = (200, 200, 40)
     image[30:60, 75:105] = (200, 200, 40)
-    assert min(best_ious(image, [[10, 30, 40, 60], [75, 30, 105, 60]])) > 0.8
+    assert min(best_ious(image, [[9, 30, 39, 60], [75, 30, 105, 60]])) > 0.8
 
 
 def test_what_differs_in_texture_only_is_proposed() -> None:
@@ -66,13 +67,13 @@ def test_the_whole_picture_comes_first_and_no_box_twice() -> None:
 
 def test_fewer_are_the_first_of_more() -> None:
     image = made_sample(3).read()
-    assert np.array_equal(propose(image, most=20), propose(image)[:20])
+    assert np.array_equal(propose(image, most=20, cells=40), propose(image, cells=40)[:20])
 
 
 def test_the_same_picture_has_the_same_proposals_and_stays_as_it_is() -> None:
     image = made_sample(5).read()
     before = image.copy()
-    assert np.array_equal(propose(image), propose(image))
+    assert np.array_equal(propose(image, cells=40), propose(image, cells=40))
     assert np.array_equal(image, before)
 
 
@@ -104,5 +105,5 @@ def test_most_objects_of_real_pictures_are_proposed(shared_data: Path, name: str
     best: list[float] = []
     for sample in data.subset(range(0, len(data), len(data) // 3)):
         assert isinstance(sample.target, BoxesTarget)
-        best += best_ious(sample.read(), sample.target.boxes.tolist(), most=500)
+        best += best_ious(sample.read(), sample.target.boxes.tolist(), most=500, cells=64)
     assert np.mean(np.array(best) >= 0.5) > least
