@@ -91,7 +91,7 @@ def art_page(service: Service) -> page.Page:
 
         outputs = [work, create, cancel, download, art, status]
         create.click(paint, [picture, style, *controls], outputs, **page.listening())
-        cancel.click(_cancel, work, None, **page.listening(queue=False))
+        cancel.click(_cancel, work, None, **page.listening())
     return page.page_of(_TITLE, made)
 
 

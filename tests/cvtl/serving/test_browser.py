@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ class Opened:
 
     def picture(self, label: str) -> np.ndarray[Any, Any]:
         """The picture in the card of that label, RGB."""
-        address = self.page.get_by_role("img", name=label).get_attribute("src")
+        address = self.page.get_by_role("img", name=label, exact=True).get_attribute("src")
         assert address is not None
         content = self.page.request.get(address).body()
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
@@ -101,8 +102,6 @@ def art(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def classifier(shades_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A classifier that explains itself."""
-    import os
-
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(shades_site))
         from shades import save_weights
