@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
@@ -71,11 +71,15 @@ class Making:
             text.
         make: `module:function`, takes these options, returns a `cvtl.making.Made`.
         example: words behind `cvtl run TASK` that show what it is for.
+        settings: of the options, what a person who has one picture to make may choose, in the order to show it in; for
+            numbers the least and the most, for anything else None. `cvtl serve` asks for these and no others. For the
+            task style there has to be an option `style` besides: paths of the pictures whose style to take.
     """
 
     options: str
     make: str
     example: str = ""
+    settings: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +144,9 @@ class PluginSpec:
         if self.reads is not None:
             self.reading_options_type()
         if self.makes is not None:
-            self.making_options_type()
+            unknown = self.makes.settings.keys() - self.making_options_type().model_fields.keys()
+            if unknown:
+                raise PluginError(f"plugin '{self.name}': makes.settings has no options {', '.join(sorted(unknown))}")
 
     def options_type(self) -> type[BaseModel]:
         """The options class, checked.

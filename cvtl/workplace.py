@@ -7,9 +7,28 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cvtl.data import UInt8Image
 
 STEPS_FOLDER = "steps"
 PREVIEWS_FOLDER = "previews"
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far the work on one input has come.
+
+    Attributes:
+        note: a line on it.
+        part: of the whole work that is done, in [0, 1].
+        picture: gives what there is so far, (H, W, 3) RGB; costs nothing unless it is called.
+    """
+
+    note: str
+    part: float
+    picture: Callable[[], UInt8Image]
 
 
 @dataclass(frozen=True)
@@ -23,6 +42,7 @@ class Workplace:
         folder: of the run.
         name: of the input in the output's tree, no other input's: `sub/photo.jpg`.
         note: shows the user a line on how it gets on.
+        watch: is told of each step; what it raises ends the work. Where somebody watches, nothing is kept.
 
     Example:
         >>> place = Workplace(Path("out"), "sub/photo.jpg")
@@ -33,6 +53,7 @@ class Workplace:
     folder: Path
     name: str
     note: Callable[[str], None] = lambda text: None
+    watch: Callable[[Step], None] | None = None
 
     @property
     def steps(self) -> Path:

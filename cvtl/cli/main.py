@@ -26,6 +26,7 @@ VERBS = {
     "eval": "measure weights or predictions against a data set",
     "diagnose": "tell from a training's curves what it suffers from",
     "explain": "show where in a picture the evidence for a class lies",
+    "serve": "serve weights as a web page and to programs",
     "plugins": "list the plugins and their state",
     "backbones": "list the networks that plugins can be built on, or look into one",
     "info": "show what a weights file holds",

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvtl._lazy import resolve
-from cvtl.cli.config import flat, read_config
 from cvtl.cli.foreign import add_reading_options, peek_reading, reading_of
-from cvtl.cli.parser import VerbParser, peek, values_of
+from cvtl.cli.named_weights import (
+    BUILTIN,
+    add_predict_options,
+    demo_of,
+    named_weights,
+    said_predict_options,
+    weights_files,
+    with_weights_joined,
+)
+from cvtl.cli.parser import VerbParser, values_of
 from cvtl.cli.report import print_report
 from cvtl.errors import ExitCode, Interrupted, PluginError, UsageError
 from cvtl.files import write_atomically
 from cvtl.making import is_for_maker, maker
 from cvtl.options import Options, make_options
-from cvtl.registry import Demo, PluginSpec, plugins
+from cvtl.registry import PluginSpec
 from cvtl.run_folder import next_free_folder
 from cvtl.run_settings import DetectorSettings, RunSettings, TilingSettings
 from cvtl.tasks import TASKS, get_task
-from cvtl.weights import Header, is_weights_name, plugin_options, read_headers
+from cvtl.weights import read_headers
 
 if TYPE_CHECKING:
     from cvtl.pipeline import RunReport
 
 RUNS_FOLDER = Path("cvtl-runs")
-BUILTIN = "builtin"
 _TILED = "small objects in a large picture"
 _EACH = "points of each object that is found"
 _MOST_CLASSES = 20
@@ -45,23 +51,22 @@ def main(arguments: list[str]) -> int:
         return ExitCode.OK
     if not arguments or arguments[0].startswith("-"):
         raise UsageError("no task was named behind `cvtl run`", hint=f"The tasks are {', '.join(TASKS)}")
-    task, words = get_task(arguments[0]).name, _with_weights_joined(arguments[1:])
-    named = _named_weights(words)
+    task, words = get_task(arguments[0]).name, with_weights_joined(arguments[1:])
+    named = named_weights(words)
     if is_for_maker(task, named):
         return _run_made(task, words)
     if not named and {"-h", "--help"} & set(words):
         _parser(task).print_help()
         return ExitCode.OK
-    weights = _weights_files(task, named)
+    weights = weights_files(task, named)
     header = read_headers(weights, task, peek_reading(words, weights))[0]
     parser = _parser(task)
     add_reading_options(parser, weights)
-    _add_predict_options(parser, header, weights[0])
+    add_predict_options(parser, header, weights[0])
     options = parser.parse(words)
     out = _out_folder(task, options)
     if "predict" in options:
-        # Of several weights each keeps its own values but for what was said.
-        options["predict"] = {name: value for name, value in options["predict"].items() if _is_said(name, parser.said)}
+        options["predict"] = said_predict_options(parser, options)
     if not options["inputs"]:
         if named not in ([], [BUILTIN]):
             raise UsageError(
@@ -187,84 +192,11 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
     return parser
 
 
-def _add_predict_options(parser: VerbParser, header: Header, weights: Path) -> None:
-    """The plugin's prediction options, with the weights' own values as defaults."""
-    predict = getattr(plugin_options(header, weights), "predict", None)
-    if predict is not None:
-        parser.add_fields(type(predict), f"prediction options of the plugin '{header.plugin}'", "predict.")
-        parser.set_defaults(dict(flat(predict.model_dump(mode="json"), "predict.")))
-
-
-def _with_weights_joined(words: Sequence[str]) -> list[str]:
-    """The words with all that stands behind --weights in one: `--weights=a.safetensors,b.safetensors`."""
-    named: list[str] = []
-    others: list[str] = []
-    left = deque(words)
-    while left and left[0] != "--":
-        word = left.popleft()
-        option, equals, text = word.partition("=")
-        if option != "--weights":
-            others.append(word)
-            continue
-        value = text if equals else next(iter(left), "--")
-        if value.startswith("--"):
-            raise UsageError("--weights needs a value", hint="Name a weights file")
-        named.append(value)
-        if not equals:
-            left.popleft()
-        while left and is_weights_name(left[0]):
-            named.append(left.popleft())
-    return [f"--weights={','.join(named)}"] * bool(named) + others + list(left)
-
-
-def _named_weights(words: Sequence[str]) -> list[str]:
-    """The weights that the command or its configuration file names."""
-    named = peek(words, "weights")
-    config = peek(words, "config")
-    listed = read_config(config).get("weights") if named is None and config else None
-    if isinstance(listed, list):
-        return [str(each) for each in listed]
-    return _split_names(named) if named else []
-
-
-def _split_names(text: str) -> list[str]:
-    """Names of weights between commas; they may hold commas themselves."""
-    names, begun = [], ""
-    for part in text.split(","):
-        begun = f"{begun},{part}" if begun else part
-        if is_weights_name(begun):
-            names.append(begun)
-            begun = ""
-    return [*names, begun] if begun else names
-
-
-def _is_said(name: str, said: Collection[str]) -> bool:
-    """Whether a prediction option, or one inside it, was given a value."""
-    return any(each == f"predict.{name}" or each.startswith(f"predict.{name}.") for each in said)
-
-
-def _weights_files(task: str, named: list[str]) -> list[Path]:
-    """The weights that the command names, or the built-in ones where it names none."""
-    if named not in ([], [BUILTIN]):
-        return [Path(each) for each in named]
-    demo = _demo(task)
-    if demo is None:
-        raise UsageError(
-            f"no installed plugin has built-in weights for the task '{task}'",
-            hint=f"Name yours: cvtl run {task} --weights w.safetensors photos/",
-        )
-    return [resolve(demo.weights)()]
-
-
-def _demo(task: str) -> Demo | None:
-    return next((spec.demo for spec in plugins().usable() if spec.task == task and spec.demo), None)
-
-
 def _demo_picture(task: str, out: Path) -> str:
     """Write the built-in picture into the run's folder, where it can be looked at."""
     from cvtl.images import encode
 
-    demo = _demo(task)
+    demo = demo_of(task)
     assert demo is not None, "without one there would be no weights"
     return str(write_atomically(out / f"{task}-demo.png", encode(resolve(demo.picture)(), ".png")))
 

@@ -51,6 +51,16 @@ plugin = PluginSpec(
         options="cvtl_style.options:PaintOptions",
         make="cvtl_style.painter:make",
         example="photo.jpg --style starry.jpg --weights imagenet",
+        settings={
+            "size": (128, 1024),
+            "steps": (10, 300),
+            "colours": None,
+            "style_scale": (0.25, 4),
+            "alpha": (0, 10),
+            "beta": (1, 1000),
+            "variation": (0, 10),
+            "init": None,
+        },
     ),
 )
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from cvtl.data import UInt8Image
 from cvtl.errors import OutputError
 from cvtl.files import open_atomically, write_atomically
 from cvtl.images import encode
-from cvtl.workplace import Workplace
+from cvtl.workplace import Step, Workplace
 from cvtl_style import pictures
 from cvtl_style.colours import recoloured, with_colours_of
 from cvtl_style.layers import FeatureNetwork
@@ -102,13 +103,15 @@ def paint(picture: Tensor, scene: Scene, place: Workplace | None = None) -> Tens
 
 
 class _Painting:
+    """One picture's way from the first step to the last."""
+
     def __init__(self, picture: Tensor, scene: Scene, place: Workplace | None) -> None:
         options = scene.options
         self.scene = scene
         self.place = place
         image_hw = picture.shape[1], picture.shape[2]
         side = options.size or max(image_hw)
-        # What comes behind the picture's digest decides nothing: it is a part of the run's identity.
+        # The options are a part of the run's identity, but of a picture only its name is.
         self.digest = hashlib.sha256(picture.cpu().contiguous().numpy().tobytes()).hexdigest()
         self.contents = [
             pictures.at_size(picture, pictures.fitted_hw(image_hw, each))
@@ -181,6 +184,7 @@ class _Painting:
             state.step += 1
             state.losses.append(loss)
             over = state.step == steps or _is_flat(state.losses, options.tolerance)
+            self._show(state, steps, over=over)
             if over or state.step % options.save_every == 0:
                 self._save(state, optimizer)
                 self._tell(state, losses, steps)
@@ -239,8 +243,26 @@ class _Painting:
             f"content {losses.content:.4g} + style {losses.style:.4g} + variation {losses.variation:.4g}{flat}"
         )
 
+    def _show(self, state: State, steps: int, *, over: bool) -> None:
+        """Tell whoever watches."""
+        if self.place is None or self.place.watch is None:
+            return
+        height, width = self.contents[state.level].shape[1:]
+        works = [content[0].numel() for content in self.contents]
+        works[-1] *= _COARSE_PART
+        done = sum(works[: state.level]) + works[state.level] * (1.0 if over else state.step / steps)
+        image, level = state.image, state.level
+        assert image is not None
+        self.place.watch(
+            Step(
+                f"{width} x {height} pixels, step {state.step} of {steps}",
+                done / sum(works),
+                lambda: self._pixels(image, level),
+            )
+        )
+
     def _save(self, state: State, optimizer: Optimizer) -> None:
-        if self.place is None:
+        if self.place is None or self.place.watch is not None:
             return
         assert state.image is not None
         content = {
@@ -253,8 +275,10 @@ class _Painting:
         }
         with open_atomically(self.place.steps) as stream:
             torch.save(content, stream)
-        shown = self._shown(state.image, state.level).permute(1, 2, 0).cpu().contiguous().numpy()
-        write_atomically(self.place.preview, encode(shown, self.place.preview.suffix))
+        write_atomically(self.place.preview, encode(self._pixels(state.image, state.level), self.place.preview.suffix))
+
+    def _pixels(self, image: Tensor, level: int) -> UInt8Image:
+        return self._shown(image, level).permute(1, 2, 0).cpu().contiguous().numpy()
 
     def _restored(self) -> State:
         if self.place is None or not self.place.steps.exists():

@@ -102,8 +102,8 @@ def test_a_picture_that_cannot_be_painted_has_a_failed_row(command: Command, tmp
 
 def test_a_killed_run_goes_on_to_the_bytes_of_an_uninterrupted_one(command: Command, tmp_path: Path) -> None:
     for number, name in enumerate(("a/x.png", "b/x.png")):
-        save_picture(tmp_path / "photos" / name, noise(96, 128, seed=number))
-    words = ["run", "style", "photos", *painting("--size", "128", "--steps", "16", "--save-every", "2")]
+        save_picture(tmp_path / "photos" / name, noise(72, 96, seed=number))
+    words = ["run", "style", "photos", *painting("--size", "96", "--steps", "12", "--save-every", "2")]
     assert command(*words, "--out", "whole", "--quiet").code == 0
     second_picture = tmp_path / "killed" / "steps" / "b" / "x.png.steps"
     process = subprocess.Popen(

@@ -24,7 +24,8 @@ def demo(glow: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     monkeypatch.setitem(sys.modules, "shipped", SimpleNamespace(weights=lambda: glow, picture=lambda: picture))
     shipped = Demo(weights="shipped:weights", picture="shipped:picture")
-    monkeypatch.setattr("cvtl.cli.run._demo", lambda task: shipped if task == "detect" else None)
+    for module in ("run", "named_weights"):
+        monkeypatch.setattr(f"cvtl.cli.{module}.demo_of", lambda task: shipped if task == "detect" else None)
     return picture
 
 
