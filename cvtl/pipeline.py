@@ -163,7 +163,7 @@ def run(
     # Tiles are of one large picture at a time, so that not several of them have to be in memory.
     block = settings.batch_size if tiling.tile is None else 1
     folder = _earlier_run(Path(out), identity, inputs, block, about) if resume else None
-    items = _started(open_sources(inputs, include=settings.include, exclude=settings.exclude))
+    items = _started(_opened(inputs, settings))
     folder = folder or RunFolder.create(Path(out), identity, about)
     return _Run(predictor, folder, settings, block, progress or Progress()).over(items)
 
@@ -350,6 +350,10 @@ def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:
                 hint="Start anew in another folder with --out",
             )
     return items
+
+
+def _opened(inputs: Sequence[Any], settings: RunSettings) -> Iterator[Item]:
+    return open_sources(inputs, include=settings.include, exclude=settings.exclude, max_pixels=settings.max_pixels)
 
 
 def _started(items: Iterator[Item]) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, globs, list files, standard input, archives and arrays. Torch-free.
+"""Where pictures come from: files, videos, folders, globs, lists, standard input, archives, arrays. Torch-free.
 
 Everything is lazy: a folder's listing is held only while the walk is inside it, so memory does not grow with the number
 of inputs. The order is always the same: inputs as given; in folders and globs depth first, the entries of each
@@ -26,6 +26,7 @@ from cvtl.errors import SourceError
 from cvtl.images import Decoded, cannot_open, decode, of_array
 from cvtl.run_folder import is_run_folder
 from cvtl.run_settings import DEFAULT_MAX_PIXELS
+from cvtl.videos import names_video, read_frames
 
 if TYPE_CHECKING:
     from cvtl.profiling import Profile
@@ -47,8 +48,10 @@ class Item:
         source: its name in rows: relative, with forward slashes.
         read: gives the file's content, once or more; raises `OSError`. None where there is an `image`.
         image: the picture, upright RGB uint8 (H, W, 3), where it is decoded already.
+        fault: what is wrong with a video from this frame on.
         frame: number of the frame in a video, from 0.
         time: of the frame, in seconds from the video's start.
+        video: path of the video that stands for its frames.
 
     Example:
         >>> Item("empty.jpg", read=bytes).load().error
@@ -58,8 +61,10 @@ class Item:
     source: str
     read: Callable[[], bytes] | None = None
     image: UInt8Image | None = None
+    fault: Decoded | None = None
     frame: int | None = None
     time: float | None = None
+    video: str | None = None
 
     def load(self, *, max_pixels: int = DEFAULT_MAX_PIXELS, profile: Profile | None = None) -> Decoded:
         """Read and decode; what cannot be opened is `unreadable`.
@@ -68,6 +73,8 @@ class Item:
             max_pixels: as for `decode`.
             profile: is told how long reading and decoding took.
         """
+        if self.fault is not None:
+            return self.fault
         if self.image is not None:
             return of_array(self.image)
         assert self.read is not None, "an item has a picture or a way to read one"
@@ -88,6 +95,7 @@ def open_sources(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     stdin: Iterable[bytes] | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Iterator[Item]:
     """The pictures of all inputs, lazily.
 
@@ -96,16 +104,19 @@ def open_sources(
             number of folders); a `.txt` list of paths relative to the list's folder, one on a line, `#` before
             comments; `-`, such a list on standard input, relative to the working folder; a zip or tar archive;
             or an array, RGB uint8 (H, W, 3) or grey (H, W). In folders, patterns and archives only names that end
-            in one of `PICTURE_SUFFIXES` count, and hidden ones do not.
+            in one of `PICTURE_SUFFIXES` count, and hidden ones do not. Files whose names end in one of
+            `cvtl.videos.VIDEO_SUFFIXES` are videos, with an item for each frame; not in folders and archives, and in
+            patterns only where these end in such a suffix.
         include: patterns; only names that fit one are taken. They are held against the name inside the input
             (`sub/x.jpg`, where `*` spans slashes) and against the last part alone (`x.jpg`).
         exclude: patterns; names that fit one are left out.
         stdin: what to read for `-`, instead of the process's standard input.
+        max_pixels: videos with larger frames are not decoded.
 
     Returns:
-        An item for each picture. Names are relative to the input, or with several inputs to the deepest folder that
-        holds them all, so that equal names mean the same picture. Paths in lists keep the form they have there.
-        Bytes that are not UTF-8 are written in hexadecimal. What a list names but is not there, and a folder or
+        An item for each picture and each frame. Names are relative to the input, or with several inputs to the deepest
+        folder that holds them all, so that equal names mean the same picture. Paths in lists keep the form they have
+        there. Bytes that are not UTF-8 are written in hexadecimal. What a list names but is not there, and a folder or
         archive that turns out to be closed or damaged on the way, is an item that cannot be loaded. Folders that a
         run has written are passed over.
 
@@ -116,13 +127,15 @@ def open_sources(
     for source in sources:
         if source.can_peek and next(source.items(), None) is None:
             raise SourceError(f"there are no pictures in '{source.label}'", hint=source.hint)
-    return _selected(sources, include, exclude)
+    return _selected(sources, include, exclude, max_pixels)
 
 
 def count_sources(
     inputs: Sequence[str | Path | UInt8Image], *, include: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> int | None:
-    """How many items `open_sources` will give; None where only reading would tell (standard input, tar archives).
+    """How many items `open_sources` will give; None where only reading would tell.
+
+    That is of standard input, tar archives and videos.
 
     Raises:
         SourceError: an input does not exist.
@@ -130,7 +143,13 @@ def count_sources(
     sources = _parse(inputs, ())
     if not all(source.can_count for source in sources):
         return None
-    return sum(_fits(item.source, include, exclude) for source in sources for item in source.items())
+    count = 0
+    for item in (item for source in sources for item in source.items()):
+        if _fits(item.source, include, exclude):
+            if item.video is not None:
+                return None
+            count += 1
+    return count
 
 
 @dataclass(frozen=True)
@@ -207,7 +226,9 @@ def _glob_source(pattern: str) -> _Source:
     return _Source(pattern, partial(_walk, folder, parts[fixed:]), os.path.abspath(folder))
 
 
-def _selected(sources: Sequence[_Source], include: Sequence[str], exclude: Sequence[str]) -> Iterator[Item]:
+def _selected(
+    sources: Sequence[_Source], include: Sequence[str], exclude: Sequence[str], max_pixels: int
+) -> Iterator[Item]:
     bases = [source.base for source in sources if source.base is not None]
     common = os.path.commonpath(bases) if bases else ""
     nothing = True
@@ -218,7 +239,8 @@ def _selected(sources: Sequence[_Source], include: Sequence[str], exclude: Seque
                 nothing = False
                 # An absolute path in a list stays one.
                 name = posixpath.normpath(posixpath.join(prefix, item.source))
-                yield replace(item, source=_printable(name))
+                named = replace(item, source=_printable(name))
+                yield from [named] if named.video is None else _frames(named, named.video, max_pixels)
     if nothing:
         what = " or ".join(f"'{source.label}'" for source in sources)
         raise SourceError(
@@ -247,7 +269,14 @@ def _names_picture(name: str) -> bool:
 
 
 def _file(name: str, path: str) -> Item:
-    return Item(name, Path(path).read_bytes)
+    return Item(name, Path(path).read_bytes, video=path if names_video(path) else None)
+
+
+def _frames(item: Item, path: str, max_pixels: int) -> Iterator[Item]:
+    for frame in read_frames(path, max_pixels=max_pixels):
+        image = frame.decoded.image
+        fault = frame.decoded if image is None else None
+        yield Item(item.source, image=image, fault=fault, frame=frame.number, time=frame.time)
 
 
 def _listed(lines: Iterable[bytes], folder: str) -> Iterator[Item]:
@@ -292,6 +321,7 @@ def _walk(root: str, pattern: Sequence[str] = ()) -> Iterator[Item]:
         inside = [_enter(root, "", _past_stars({0}, pattern))]
     except OSError as error:
         raise SourceError(f"cannot open the folder '{root}': {error.strerror}", hint="Check the path") from error
+    names_input = names_video if pattern and names_video(pattern[-1]) else _names_picture
     while inside:
         folder = inside[-1]
         entry = next(folder.entries, None)
@@ -311,7 +341,7 @@ def _walk(root: str, pattern: Sequence[str] = ()) -> Iterator[Item]:
             circular = inner.identity in [outer.identity for outer in inside]
             if not circular and not is_run_folder(entry.path):
                 inside.append(inner)
-        elif len(pattern) in matched and _names_picture(name) and _is_file(entry):
+        elif len(pattern) in matched and names_input(name) and _is_file(entry):
             yield _file(name, entry.path)
 
 
