@@ -173,17 +173,17 @@ def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("options", "epochs"),
     [
-        {"loss": "modern", "levels": 2, "anchors": 3},
-        {"loss": "squared", "levels": 1, "anchors": 1, "lambda_coord": 1.0, "lambda_noobj": 1.0},
+        ({"loss": "modern", "levels": 2, "anchors": 3}, 8),
+        ({"loss": "squared", "levels": 1, "anchors": 1, "lambda_coord": 1.0, "lambda_noobj": 1.0}, 25),
     ],
     ids=["modern", "the lectures'"],
 )
-def test_a_little_training_finds_most_objects(tmp_path: Path, options: dict[str, Any]) -> None:
-    data, unseen = make_data(200), make_data(60, first=5000)
-    settings = TrainSettings(epochs=25, batch_size=8, learning_rate=5e-3, workers=0, device="cpu")
+def test_a_little_training_finds_most_objects(tmp_path: Path, options: dict[str, Any], epochs: int) -> None:
+    data, unseen = make_data(200), make_data(40, first=5000)
+    settings = TrainSettings(epochs=epochs, batch_size=8, learning_rate=5e-3, workers=0, device="cpu")
     report = train(make_model(**options, ema=0.95), data, unseen, settings, tmp_path / "run", quiet=True)
     evaluation = cvtl.evaluate(cvtl.predict(weights.load(report.weights), unseen), unseen, EvalSettings(draws=0))
     figures = {figure.name: figure.value for figure in evaluation.figures}
-    assert figures["AP50"] > 0.5
+    assert figures["AP50"] > 0.5, figures
