@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil
+from time import perf_counter
 from typing import Any, Self
 
 import torch
@@ -22,6 +23,9 @@ from cvtl.preprocessing import resize_to
 from cvtl.results import Detections, Result
 from cvtl.run_settings import TilingSettings
 from cvtl.tile_merging import merge_tiles
+from cvtl.workplace import Workplace
+
+_SECONDS_BETWEEN_NOTES = 10.0
 
 
 class TiledOptions(Options):
@@ -55,6 +59,10 @@ class Tiled(ComposedModel):
         """The objects of each picture, one result each, whatever tiles they were found in."""
         return [self._predict_one(image) for image in images]
 
+    def predict_in_steps(self, images: Sequence[Tensor], places: Sequence[Workplace]) -> list[Result]:
+        """The same, telling every ten seconds how far it is in a picture."""
+        return [self._predict_one(image, place) for image, place in zip(images, places, strict=True)]
+
     def with_predict_options(self, **changes: Any) -> Self:
         """Set prediction options of the detector.
 
@@ -65,14 +73,18 @@ class Tiled(ComposedModel):
         self.options = TiledOptions(detector=detector.options, tiling=self.options.tiling)
         return self
 
-    def _predict_one(self, image: Tensor) -> Detections:
+    def _predict_one(self, image: Tensor, place: Workplace | None = None) -> Detections:
         tiles = self._tiles((image.shape[1], image.shape[2]))
+        told = perf_counter()
         boxes, scores, labels, origins = [], [], [], []
         for number, (placed, found) in enumerate(self._found(image, tiles)):
             boxes.append(placed)
             scores.append(found.scores)
             labels.append(found.labels)
             origins.append(torch.full((len(found),), number))
+            if place is not None and perf_counter() - told > _SECONDS_BETWEEN_NOTES:
+                told = perf_counter()
+                place.note(f"{place.name}: {number + 1} of {len(tiles)} tiles")
         merged = merge_tiles(torch.cat(boxes), torch.cat(scores), torch.cat(labels), torch.cat(origins), tiles)
         return Detections(*merged, self.classes)
 

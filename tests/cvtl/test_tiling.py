@@ -28,6 +28,7 @@ from cvtl.preprocessing import InputSpec
 from cvtl.results import Detections, Result
 from cvtl.run_settings import TilingSettings
 from cvtl.tiling import Tiled, tiles_of, with_tiling
+from cvtl.workplace import Workplace
 from cvtl_datasets.scenes import digit_scenes, sample_scene
 from cvtl_windows.builtin import digit_weights
 
@@ -142,6 +143,16 @@ def test_pictures_of_different_sizes_have_a_result_each() -> None:
     pictures = [spotted(100, 200, *SPOTS), spotted(30, 30), spotted(300, 80, (3, 240, 30, 290))]
     counts = [len(result) for result in tiled().predict(pictures) if isinstance(result, Detections)]
     assert counts == [3, 0, 1]
+
+
+def test_who_waits_for_a_large_picture_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvtl.tiling._SECONDS_BETWEEN_NOTES", -1)
+    notes: list[str] = []
+    image = spotted(64, 200, *SPOTS[:1])
+    (found_,) = tiled(overlap=0).predict_in_steps([image], [Workplace(Path("o"), "a.png", notes.append)])
+    assert notes == [f"a.png: {number} of 4 tiles" for number in (1, 2, 3, 4)]
+    assert isinstance(found_, Detections)
+    assert found_.boxes.tolist() == found(tiled(overlap=0), image)
 
 
 def test_a_picture_on_which_the_detector_fails_fails_as_a_whole() -> None:
