@@ -29,6 +29,7 @@ _CLIENT_CLOSED = 499
 def routes(service: Service) -> APIRouter:
     """The routes of the interface."""
     router = APIRouter()
+
     @router.post(f"{API}/{service.task}", name=service.task, **described(service))
     async def predict(request: Request) -> Response:
         arrived = time.monotonic()
@@ -144,4 +145,3 @@ def _row_response(outcome: Outcome) -> Response:
     return Response(
         outcome.row.to_json(), 200 if status == "ok" else STATUS_CODES[status], media_type="application/json"
     )
-

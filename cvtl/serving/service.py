@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from cvtl.errors import CvtlError
@@ -80,10 +81,18 @@ class Service:
         """
         try:
             self.answers.check(order)
-            return self.jobs.submit(order, client=client, together=self.answers.together(order))
+            job = self.jobs.submit(order, client=client, together=self.answers.together(order))
         except CvtlError:
             self.metrics.count("refused")
             raise
+        job.future.add_done_callback(self._count_lost)
+        return job
+
+    def _count_lost(self, future: Future[Result]) -> None:
+        if future.cancelled() or isinstance(future.exception(), CancelledError):
+            self.metrics.count("cancelled")
+        elif isinstance(future.exception(), TimeLimitError):
+            self.metrics.count("late")
 
     def bad(self, source: str, decoded: Decoded) -> Outcome:
         """What to say of a picture that cannot be decoded."""
@@ -110,7 +119,6 @@ class Service:
             result = job.future.result()
             return Outcome(replace(row, result=self._row_form(result, decoded)), decoded, result)
         if isinstance(error, (CancelledError, TimeLimitError)):
-            self.metrics.count("late" if isinstance(error, TimeLimitError) else "cancelled")
             raise error
         self.metrics.count("failed")
         log.error("the model failed on a picture: %s", _described(error))

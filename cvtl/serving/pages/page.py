@@ -52,8 +52,6 @@ def blocks(title: str, service: Service, subtitle: str) -> Iterator[gr.Blocks]:
             f'<footer class="cvtl-foot">Answers by {escape(service.answers.name)}. For programs: '
             f'<a href="docs"><code>POST /api/v1/{service.task}</code></a></footer>'
         )
-    # Each picture waits in our own queue, which knows the clients.
-    page.queue(api_open=False, default_concurrency_limit=None)
 
 
 def page_of(title: str, made: gr.Blocks) -> Page:
@@ -76,7 +74,8 @@ def picture_input(label: str, elem_id: str, **more: Any) -> gr.Image:
 def listening(**more: Any) -> dict[str, Any]:
     """How handlers are attached: not for programs, beside one another, and given what the page sends as it is.
 
-    Gradio would open pictures itself, and by the names that the page gives them.
+    Pictures wait in our own queue, which knows the clients, and not in gradio's. Gradio would open pictures itself, and
+    by the names that the page gives them.
     """
     return {
         "api_visibility": "private",
