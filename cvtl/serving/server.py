@@ -20,6 +20,8 @@ from cvtl.serving.settings import ServeSettings
 
 # For pages to fetch what they were told of last, and for answers on their way.
 _GRACE_SECONDS = 1.0
+# Each may have an upload in memory.
+_MOST_CONNECTIONS = 256
 
 
 class Server(uvicorn.Server):
@@ -52,6 +54,7 @@ class Server(uvicorn.Server):
             proxy_headers=settings.behind_proxy,
             timeout_graceful_shutdown=max(1, round(_GRACE_SECONDS)),
             timeout_keep_alive=30,
+            limit_concurrency=_MOST_CONNECTIONS,
         )
         super().__init__(config)
         self._service = service
