@@ -150,7 +150,7 @@ def _loaded(weights: list[Any], header: Header, options: Mapping[str, Any], sett
 
 
 def _serve(answers: Answers, settings: ServeSettings) -> int:
-    from cvtl.serving.server import serve
+    from cvtl.serving.server import Server
     from cvtl.serving.service import Service
 
     def tell(address: str) -> None:
@@ -158,7 +158,8 @@ def _serve(answers: Answers, settings: ServeSettings) -> int:
         sys.stdout.write(f"For programs: POST {address}api/v1/{answers.task}, described at {address}docs\n")
         sys.stdout.flush()
 
-    server = serve(Service(answers, settings), tell)
+    server = Server(Service(answers, settings), tell)
+    server.run_until_stopped()
     if not server.lost:
         return ExitCode.OK
     return ExitCode.INTERRUPTED if server.stopped_by == signal.SIGINT else ExitCode.TERMINATED

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from cvtl import __version__
@@ -115,7 +114,7 @@ async def _order(service: Service, sent: Sent, decoded: Decoded) -> Order:
 async def _decoded(service: Service, content: bytes) -> Decoded:
     if len(content) > service.settings.max_bytes:
         raise HTTPException(413, f"the picture is larger than {service.settings.max_upload:g} megabytes")
-    return await run_in_threadpool(service.decode, content)
+    return await service.apart(service.decode, content)
 
 
 async def _wait(job: OrderJob, request: Request) -> None:

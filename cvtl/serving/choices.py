@@ -61,8 +61,10 @@ class Choice:
         Raises:
             OptionsError: it is.
         """
-        if self.least is None or self.most is None or not isinstance(value, (int, float)):
+        if self.least is None or self.most is None:
             return
+        if not isinstance(value, (int, float)):
+            raise OptionsError(f"option '{self.name}': there has to be a number")
         if not self.least <= value <= self.most:
             raise OptionsError(f"option '{self.name}': must lie between {self.least:g} and {self.most:g}, not {value}")
 

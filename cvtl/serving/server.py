@@ -20,22 +20,42 @@ from cvtl.serving.settings import ServeSettings
 
 # For pages to fetch what they were told of last, and for answers on their way.
 _GRACE_SECONDS = 1.0
+# Each may have an upload in memory.
+_MOST_CONNECTIONS = 256
 
 
 class Server(uvicorn.Server):
     """Stops in order: it refuses new pictures, finishes those it has, and then ends.
 
     Args:
-        config: of uvicorn.
-        service: what it serves.
-        started: is called once it listens.
+        service: what to serve; it is closed at the end.
+        started: is called with the address once the server listens.
 
     Attributes:
+        address: where it listens.
         stopped_by: the signal that ended it; None before.
         lost: whether pictures had to be given up when it stopped.
+
+    Raises:
+        UsageError: the address cannot be listened on.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[], None]) -> None:
+    def __init__(self, service: Service, started: Callable[[str], None]) -> None:
+        from cvtl.serving.app import make_app
+
+        settings = service.settings
+        self._listening = _listen(settings)
+        self.address = _address(settings, self._listening.getsockname()[1])
+        config = uvicorn.Config(
+            make_app(service),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=settings.behind_proxy,
+            timeout_graceful_shutdown=max(1, round(_GRACE_SECONDS)),
+            timeout_keep_alive=30,
+            limit_concurrency=_MOST_CONNECTIONS,
+        )
         super().__init__(config)
         self._service = service
         self._when_started = started
@@ -47,7 +67,11 @@ class Server(uvicorn.Server):
         """Begin to listen."""
         await super().startup(sockets)
         if self.started:
-            self._when_started()
+            self._when_started(self.address)
+
+    def run_until_stopped(self) -> None:
+        """Serve until a signal ends it."""
+        asyncio.run(self.serve(sockets=[self._listening]))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in order at the first signal, at once at one that comes later."""
@@ -67,38 +91,6 @@ class Server(uvicorn.Server):
         self.lost |= not self._service.jobs.drain(self._service.settings.drain)
         time.sleep(_GRACE_SECONDS)
         self.should_exit = True
-
-
-def serve(service: Service, started: Callable[[str], None]) -> Server:
-    """Serve until a signal ends it.
-
-    Args:
-        service: what to serve; it is closed at the end.
-        started: is called with the address once the server listens.
-
-    Returns:
-        The server, which knows how it ended.
-
-    Raises:
-        UsageError: the address cannot be listened on.
-    """
-    from cvtl.serving.app import make_app
-
-    settings = service.settings
-    listening = _listen(settings)
-    address = _address(settings, listening.getsockname()[1])
-    config = uvicorn.Config(
-        make_app(service),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=settings.behind_proxy,
-        timeout_graceful_shutdown=max(1, round(_GRACE_SECONDS)),
-        timeout_keep_alive=30,
-    )
-    server = Server(config, service, lambda: started(address))
-    asyncio.run(server.serve(sockets=[listening]))
-    return server
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

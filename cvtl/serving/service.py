@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from cvtl.errors import CvtlError
 from cvtl.images import Decoded, decode, encode
 from cvtl.picture_header import kind_of
 from cvtl.results import Picture, Result, Row
+from cvtl.run_settings import default_readers
 from cvtl.serving.answering import Answers, Order, OrderJob
 from cvtl.serving.jobs import CancelledError, Jobs, TimeLimitError
 from cvtl.serving.metrics import Metrics, gauge
 from cvtl.serving.settings import ServeSettings
 from cvtl.serving.store import SUFFIXES, Store
+
+T = TypeVar("T")
 
 _LONGEST_ERROR = 300
 _LONGEST_NAME = 200
@@ -54,6 +60,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.store = Store()
+        self._threads = ThreadPoolExecutor(default_readers(), "cvtl-apart")
         self.jobs: Jobs[Order, Result] = Jobs(
             answers.work,
             batch_size=settings.batch_size,
@@ -66,6 +73,14 @@ class Service:
     def task(self) -> str:
         """What the server is for."""
         return self.answers.task
+
+    async def apart(self, function: Callable[..., T], *words: Any) -> T:
+        """Call a function in one of few threads, so that requests go on meanwhile.
+
+        Few, because pictures that are decoded at the same time are in memory at the same time, and because each thread
+        keeps memory of its own.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *words)
 
     def decode(self, content: bytes) -> Decoded:
         """Decode what was sent; its content says what it is."""
@@ -80,10 +95,18 @@ class Service:
         """
         try:
             self.answers.check(order)
-            return self.jobs.submit(order, client=client, together=self.answers.together(order))
+            job = self.jobs.submit(order, client=client, together=self.answers.together(order))
         except CvtlError:
             self.metrics.count("refused")
             raise
+        job.future.add_done_callback(self._count_lost)
+        return job
+
+    def _count_lost(self, future: Future[Result]) -> None:
+        if future.cancelled() or isinstance(future.exception(), CancelledError):
+            self.metrics.count("cancelled")
+        elif isinstance(future.exception(), TimeLimitError):
+            self.metrics.count("late")
 
     def bad(self, source: str, decoded: Decoded) -> Outcome:
         """What to say of a picture that cannot be decoded."""
@@ -110,7 +133,6 @@ class Service:
             result = job.future.result()
             return Outcome(replace(row, result=self._row_form(result, decoded)), decoded, result)
         if isinstance(error, (CancelledError, TimeLimitError)):
-            self.metrics.count("late" if isinstance(error, TimeLimitError) else "cancelled")
             raise error
         self.metrics.count("failed")
         log.error("the model failed on a picture: %s", _described(error))
@@ -133,6 +155,7 @@ class Service:
     def close(self) -> None:
         """End the work, and remove what was kept."""
         self.jobs.close()
+        self._threads.shutdown(cancel_futures=True)
         self.store.close()
 
     def _row(self, source: str, decoded: Decoded) -> Row:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -63,14 +62,14 @@ def routes(service: Service) -> APIRouter:
         if len(sent.files) != 1:
             raise HTTPException(400, "one picture at a time")
         ((_, content),) = sent.files.values()
-        decoded: Decoded = await run_in_threadpool(service.decode, content)
+        decoded: Decoded = await service.apart(service.decode, content)
         if decoded.image is None:
             service.metrics.count(decoded.status)
             # Gradio's page shows the text as it comes.
             return PlainTextResponse(f"This cannot be used: {decoded.error}.", STATUS_CODES[decoded.status])
         if len(content) > service.settings.max_bytes:
             raise HTTPException(413, f"the picture is larger than {service.settings.max_upload:g} megabytes")
-        return JSONResponse([await run_in_threadpool(service.keep, content, decoded)])
+        return JSONResponse([await service.apart(service.keep, content, decoded)])
 
     @router.get(f"{GRADIO}/upload_progress")
     def upload_progress() -> Response:

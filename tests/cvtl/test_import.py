@@ -12,7 +12,10 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 
-HEAVY = ("torch", "torchvision", "cv2", "lightning", "matplotlib", "timm", "sklearn", "supervision", "faster_coco_eval")
+HEAVY = (
+    *("torch", "torchvision", "cv2", "lightning", "matplotlib", "timm", "sklearn", "supervision", "faster_coco_eval"),
+    *("gradio", "fastapi", "uvicorn"),
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,7 @@ HEAVY = ("torch", "torchvision", "cv2", "lightning", "matplotlib", "timm", "skle
         "cvtl.options",
         "cvtl.preprocessing",
         "cvtl.registry",
+        "cvtl.cli.serve",
         "cvtl.tasks",
         "cvtl.verbs",
         "cvtl.weights",

@@ -8,13 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 
-from cvtl.errors import CvtlError, OptionsError
+from cvtl.errors import OptionsError
 from cvtl.images import Decoded, encode
 from cvtl.serving.answering import Order, OrderJob
 from cvtl.serving.choices import Choice
-from cvtl.serving.jobs import CancelledError
 from cvtl.serving.pages import page
 from cvtl.serving.service import Service
 from cvtl.workplace import Step
@@ -71,14 +69,9 @@ def art_page(service: Service) -> page.Page:
                 shown = await preview.next()
                 yield {status: _told(service, job)} | ({} if shown is None else {art: shown})
             over = {work: None, create: gr.update(interactive=True), cancel: gr.update(visible=False)}
-            try:
-                outcome = await page.outcome_of(service, decoded, job, arrived)
-            except CvtlError as error:
-                said = "Cancelled" if isinstance(error, CancelledError) else str(error)
-                yield over | {status: page.status(said, tone="done" if said == "Cancelled" else "bad")}
-                return
-            except gr.Error as error:
-                yield over | {status: page.status(str(error.message), tone="bad")}
+            outcome = await page.outcome_of(service, decoded, job, arrived)
+            if isinstance(outcome, str):
+                yield over | {status: page.status(outcome, tone="bad")}
                 return
             assert outcome.row.result is not None
             path = service.store.find(PurePosixPath(outcome.row.result["picture"]).name)
@@ -111,7 +104,7 @@ class _Preview:
         if step is None or step is self._last or time.monotonic() < self._due:
             return None
         self._last = step
-        path = await run_in_threadpool(lambda: self._service.store.keep(encode(step.picture(), ".jpg"), ".jpg"))
+        path = await self._service.apart(lambda: self._service.store.keep(encode(step.picture(), ".jpg"), ".jpg"))
         self._due = time.monotonic() + _PREVIEW_SECONDS
         self._kept.append(path)
         # The page may still be loading the one before.

@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 
-from cvtl.errors import CvtlError
 from cvtl.explanation import Explanation
 from cvtl.images import encode
 from cvtl.results import Classification, UInt8Image
@@ -53,12 +51,12 @@ def classify_page(service: Service) -> page.Page:
             async for _ in page.looked_at(job):
                 text = "Looking at it" if job.begun else page.waiting_text(service, job)
                 yield {status: page.status(text, tone="busy")}
-            try:
-                outcome = await page.outcome_of(service, decoded, job, arrived)
-            except CvtlError as error:
-                raise page.complaint(str(error)) from error
+            outcome = await page.outcome_of(service, decoded, job, arrived)
+            if isinstance(outcome, str):
+                yield {label: None, heatmap: None, status: page.status(outcome, tone="bad")}
+                return
             assert isinstance(outcome.result, Classification)
-            shown = await run_in_threadpool(_heatmap, service, decoded.image, outcome.result)
+            shown = await service.apart(_heatmap, service, decoded.image, outcome.result)
             yield {
                 label: dict(outcome.result.top(_TOP)),
                 heatmap: shown,

@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 
-from cvtl.errors import CvtlError
 from cvtl.images import encode
 from cvtl.results import Detections, Landmarks, Localization, Result, UInt8Image
 from cvtl.serving.answering import Order
@@ -53,13 +51,13 @@ def found_page(service: Service) -> page.Page:
             async for _ in page.looked_at(job):
                 text = "Looking at it" if job.begun else page.waiting_text(service, job)
                 yield {status: page.status(text, tone="busy")}
-            try:
-                outcome = await page.outcome_of(service, decoded, job, arrived)
-            except CvtlError as error:
-                raise page.complaint(str(error)) from error
+            outcome = await page.outcome_of(service, decoded, job, arrived)
+            if isinstance(outcome, str):
+                yield {drawn: None, listed: "", status: page.status(outcome, tone="bad")}
+                return
             assert outcome.result is not None
             yield {
-                drawn: await run_in_threadpool(_drawn, service, decoded.image, outcome.result),
+                drawn: await service.apart(_drawn, service, decoded.image, outcome.result),
                 listed: _table(outcome.result),
                 status: page.status(f"Done in {page.seconds_since(arrived)}", tone="done"),
             }

@@ -11,11 +11,11 @@ from html import escape
 from typing import Any, Literal
 
 import gradio as gr
-from starlette.concurrency import run_in_threadpool
 
 from cvtl.errors import CvtlError
 from cvtl.images import Decoded
 from cvtl.serving.answering import Order, OrderJob
+from cvtl.serving.jobs import CancelledError
 from cvtl.serving.pages import look
 from cvtl.serving.service import Outcome, Service
 
@@ -52,8 +52,6 @@ def blocks(title: str, service: Service, subtitle: str) -> Iterator[gr.Blocks]:
             f'<footer class="cvtl-foot">Answers by {escape(service.answers.name)}. For programs: '
             f'<a href="docs"><code>POST /api/v1/{service.task}</code></a></footer>'
         )
-    # Each picture waits in our own queue, which knows the clients.
-    page.queue(api_open=False, default_concurrency_limit=None)
 
 
 def page_of(title: str, made: gr.Blocks) -> Page:
@@ -76,7 +74,8 @@ def picture_input(label: str, elem_id: str, **more: Any) -> gr.Image:
 def listening(**more: Any) -> dict[str, Any]:
     """How handlers are attached: not for programs, beside one another, and given what the page sends as it is.
 
-    Gradio would open pictures itself, and by the names that the page gives them.
+    Pictures wait in our own queue, which knows the clients, and not in gradio's. Gradio would open pictures itself, and
+    by the names that the page gives them.
     """
     return {
         "api_visibility": "private",
@@ -96,7 +95,7 @@ async def opened(service: Service, sent: Any, what: str) -> Decoded:
     found = service.store.find_path(str(sent["path"])) if isinstance(sent, dict) and sent.get("path") else None
     if found is None:
         raise complaint(f"Upload {what} again: it is no longer there" if sent else f"Upload {what} first")
-    decoded = await run_in_threadpool(lambda: service.decode(found.read_bytes()))
+    decoded = await service.apart(lambda: service.decode(found.read_bytes()))
     if decoded.image is None:
         raise complaint(f"This cannot be used: {decoded.error}")
     return decoded
@@ -128,17 +127,15 @@ async def looked_at(job: OrderJob) -> AsyncIterator[None]:
         job.cancel()
 
 
-async def outcome_of(service: Service, decoded: Decoded, job: OrderJob, arrived: float) -> Outcome:
-    """What became of a job that is over.
-
-    Raises:
-        gr.Error: the model could not.
-        CvtlError: it was cancelled, or took too long.
-    """
-    outcome = await run_in_threadpool(service.answered, "upload", decoded, job, arrived)
-    if outcome.result is None:
-        raise complaint(f"The picture could not be worked on: {outcome.row.error}")
-    return outcome
+async def outcome_of(service: Service, decoded: Decoded, job: OrderJob, arrived: float) -> Outcome | str:
+    """What became of a job that is over; a line for the visitor where there is no result."""
+    try:
+        outcome = await service.apart(service.answered, "upload", decoded, job, arrived)
+    except CancelledError:
+        return "Cancelled"
+    except CvtlError as error:
+        return str(error)
+    return outcome if outcome.result is not None else f"The picture could not be worked on: {outcome.row.error}"
 
 
 def complaint(text: str) -> gr.Error:
