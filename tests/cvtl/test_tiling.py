@@ -290,8 +290,7 @@ def test_settings_that_do_not_fit_are_told_in_a_sentence(
 
 
 MEMORY = """
-import resource, sys
-from pathlib import Path
+import sys
 import cvtl
 from cvtl.run_settings import RunSettings, TilingSettings
 report = cvtl.run(
@@ -299,11 +298,13 @@ report = cvtl.run(
     tiling=TilingSettings(tile=1280), predict={"min_object": 100, "scales_per_octave": 1},
 )
 assert report.counts["ok"] == 1, report.counts
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not of getrusage, which counts what the process that started this one has.
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak there")
 def test_a_picture_of_100_megapixels_stays_within_2_gb(tmp_path: Path) -> None:
     picture = np.zeros((10_000, 10_000, 3), np.uint8)
     picture[::7] = 90
@@ -312,4 +313,4 @@ def test_a_picture_of_100_megapixels_stays_within_2_gb(tmp_path: Path) -> None:
     words = [sys.executable, "-c", MEMORY, tmp_path / "huge.jpg", digit_weights(), tmp_path / "o"]
     said = subprocess.run([str(each) for each in words], capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    assert int(said.stdout.split()[-1]) < 2e9
+    assert int(said.stdout.split()[-1]) * 1024 < 2e9

@@ -101,9 +101,13 @@ def test_its_weights_say_what_they_are(trained: Trained) -> None:
 
 
 def test_it_answers_alike_after_being_saved_again(trained: Trained, tmp_path: Path) -> None:
-    path = weights.save(trained.model, tmp_path / "again.safetensors")
+    # Not the fixture's: its memory format, on which the last digits depend, may have been changed by other tests.
+    first = weights.load(trained.report.weights).eval()
+    again = weights.load(weights.save(first, tmp_path / "again.safetensors")).eval()
     images = pictures((SIDE, 96), (50, 40))
-    for one, other in zip(predict(trained.model, images), predict(weights.load(path).eval(), images), strict=True):
+    changes = ANSWERS.get(trained.plugin, {"threshold": 0.0})
+    answers = [predict(model.with_predict_options(**changes), images) for model in (first, again)]
+    for one, other in zip(*answers, strict=True):
         assert len(one)
         assert torch.equal(one.boxes, other.boxes)
         assert torch.equal(one.scores, other.scores)
