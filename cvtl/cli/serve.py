@@ -146,7 +146,9 @@ def _loaded(weights: list[Any], header: Header, options: Mapping[str, Any], sett
         model = with_tiling(model, tiling, batch_size=settings.batch_size)
     model.with_predict_options(**options["predict"])
     names = ", ".join(path.name for path in weights)
-    return Trained(model, header.task, names, settings.precision)
+    answers = Trained(model, header.task, names, settings.precision)
+    answers.warm_up(settings.batch_size)
+    return answers
 
 
 def _serve(answers: Answers, settings: ServeSettings) -> int:

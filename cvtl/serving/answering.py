@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from cvtl.serving.choices import Choice, checked_options, choices_of
 from cvtl.serving.jobs import Job
 from cvtl.workplace import Workplace
 
+_WARM_UP_SECONDS = 3.0
 _BLANK = np.full((64, 64, 3), 128, np.uint8)
 
 
@@ -107,6 +109,17 @@ class Trained(Answers):
         self._explainer = _explainer(model, precision) if task == "classify" else None
         self.explains = self._explainer is not None
         self._uploader = Uploader(model.device)
+
+    def warm_up(self, batch_size: int, seconds: float = _WARM_UP_SECONDS) -> None:
+        """Answer for nobody, in batches of all sizes as far as the time reaches: the first visitor need not wait.
+
+        What a network keeps in memory for each size of a batch is then there, too.
+        """
+        image = np.full((*self._predictor.model.input.size_hw, 3), 128, np.uint8)
+        end, size = time.monotonic() + seconds, 1
+        while size <= batch_size and time.monotonic() < end:
+            self._predictor.predict(self._uploader.upload([image] * size).wait())
+            size *= 2
 
     def check(self, order: Order) -> None:
         """Refuse styles and settings, of which there are none."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from cvtl.errors import CvtlError
@@ -178,7 +179,8 @@ class Jobs(Generic[R, A]):
             self._open[client] += 1
             self._waiting.append(job)
             self._changed.notify_all()
-        job.future.add_done_callback(lambda _: self._forget(job))
+        # Not of the job itself: the two would hold one another, and the picture, until Python looks for such circles.
+        job.future.add_done_callback(partial(self._forget, client))
         return job
 
     def position(self, job: Job[R, A]) -> int:
@@ -210,13 +212,12 @@ class Jobs(Generic[R, A]):
             self._changed.notify_all()
         self._thread.join(timeout=RETRY_SECONDS)
 
-    def _forget(self, job: Job[R, A]) -> None:
+    def _forget(self, client: str, future: Future[A]) -> None:
         with self._changed:
-            self._open[job.client] -= 1
-            if not self._open[job.client]:
-                del self._open[job.client]
-            if job in self._waiting:
-                self._waiting.remove(job)
+            self._open[client] -= 1
+            if not self._open[client]:
+                del self._open[client]
+            self._waiting = [job for job in self._waiting if job.future is not future]
             self._changed.notify_all()
 
     def _loop(self) -> None:
@@ -225,28 +226,32 @@ class Jobs(Generic[R, A]):
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     return
-                self._working = batch = self._next_batch()
-            limit = threading.Timer(self._time_limit, self._give_up, [batch])
-            limit.daemon = True
-            limit.start()
-            outcomes: Sequence[A | Exception]
-            try:
-                outcomes = self._work(batch)
-            except Exception as error:
-                outcomes = [error] * len(batch)
-            limit.cancel()
-            self._overdue = False
-            for job, outcome in zip(batch, outcomes, strict=True):
-                job.end(outcome)
+                self._working = self._next_batch()
+            self._work_on(self._working)
             with self._changed:
                 self._working = []
                 self._changed.notify_all()
+
+    def _work_on(self, batch: Sequence[Job[R, A]]) -> None:
+        limit = threading.Timer(self._time_limit, self._give_up, [batch])
+        limit.daemon = True
+        limit.start()
+        outcomes: Sequence[A | Exception]
+        try:
+            outcomes = self._work(batch)
+        except Exception as error:
+            outcomes = [error] * len(batch)
+        limit.cancel()
+        self._overdue = False
+        for job, outcome in zip(batch, outcomes, strict=True):
+            job.end(outcome)
 
     def _next_batch(self) -> list[Job[R, A]]:
         first = self._waiting[0]
         batch = [first]
         if first.together is not None:
-            batch += [job for job in self._waiting[1:] if job.together == first.together][: self._batch_size - 1]
+            batch = [job for job in self._waiting if job.together == first.together][: self._batch_size]
+            batch = batch[: _even(len(batch), self._batch_size)]
         self._waiting = [job for job in self._waiting if job not in batch]
         for job in batch:
             job.begun = time.monotonic()
@@ -256,3 +261,13 @@ class Jobs(Generic[R, A]):
         self._overdue = True
         for job in batch:
             job.end(TimeLimitError(f"it took longer than {self._time_limit:g} seconds", hint="Try a smaller picture"))
+
+
+def _even(count: int, most: int) -> int:
+    """How many of some jobs to work on: all sizes would be many, and a network keeps memory for each it has seen.
+
+    Example:
+        >>> [_even(count, 6) for count in range(1, 7)]
+        [1, 2, 2, 4, 4, 6]
+    """
+    return most if count == most else 1 << (count.bit_length() - 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -58,6 +60,15 @@ def test_waiting_jobs_of_a_kind_are_worked_on_together_up_to_the_batch_size(work
         work.go.set()
         assert [job.future.result(PATIENCE) for job in made] == list("ABCDEF")
     assert work.batches == [["first"], ["a", "c", "d"], ["b"], ["e"], ["f"]]
+
+
+def test_batches_that_are_not_full_have_few_sizes(work: Work) -> None:
+    with Jobs(work, batch_size=8) as jobs:
+        first_in_work(jobs, work)
+        made = [jobs.submit(name, client="b", together=1) for name in "abcdefg"]
+        work.go.set()
+        assert [job.future.result(PATIENCE) for job in made] == list("ABCDEFG")
+    assert [len(batch) for batch in work.batches] == [1, 4, 2, 1]
 
 
 def test_an_error_is_its_own_jobs_alone(work: Work) -> None:
@@ -184,3 +195,23 @@ def test_what_is_not_done_when_draining_is_over_is_cancelled(work: Work) -> None
             with pytest.raises(CancelledError):
                 job.future.result(0)
         work.go.set()
+
+
+def test_what_was_asked_for_is_forgotten_as_soon_as_it_is_answered() -> None:
+    class Large:
+        pass
+
+    large = Large()
+    alive = weakref.ref(large)
+    gc.disable()
+    try:
+        with Jobs[Large, str](lambda jobs: ["answer"] * len(jobs)) as jobs:
+            job = jobs.submit(large, client="a")
+            assert job.future.result(PATIENCE) == "answer"
+            del job, large
+            end = time.monotonic() + PATIENCE
+            while alive() is not None:
+                assert time.monotonic() < end, "only a search for circles would free it"
+                time.sleep(0.001)
+    finally:
+        gc.enable()
