@@ -81,9 +81,9 @@ def _parser(task: str | None, *, making: PluginSpec | None = None) -> VerbParser
             ("cvtl serve", "the built-in weights"),
             (
                 "cvtl serve style --weights imagenet --style starry.jpg --style wave.jpg",
-                "the Art Generator, with two styles to choose from; visitors can upload others",
+                "the Art Generator with two styles; visitors can upload others",
             ),
-            (f"{AUTH_VARIABLE}=me:pw cvtl serve --weights w.safetensors --host 0.0.0.0", "for other machines"),
+            (f"{AUTH_VARIABLE}=me:secret cvtl serve --weights w.safetensors --host 0.0.0.0", "for other machines"),
         ],
         operands="[TASK]",
         config=True,
