@@ -13,6 +13,7 @@ from cvtl import backbones
 from cvtl.backbones.backbone import Backbone, forbid_inplace
 from cvtl.errors import UsageError
 from cvtl.inspection.layers import layers as list_layers
+from cvtl.inspection.layers import stage_layers
 from cvtl.inspection.receptive_field import Axis, Field
 from cvtl.preprocessing import InputSpec
 
@@ -147,9 +148,8 @@ class _StageNetwork(FeatureNetwork):
     """The maps of some stages of a backbone that is no chain."""
 
     def __init__(self, backbone: Backbone, names: Sequence[str]) -> None:
-        everywhere = Axis(-2).everything(), Axis(-1).everything()
-        super().__init__([backbone], names, [everywhere] * len(names), backbone.input)
-        forbid_inplace(self)
+        listed = {each.stage.name: each.field for each in stage_layers(backbone, _PROBE_HW)}
+        super().__init__([backbone], names, [_known(listed[name]) for name in names], backbone.input)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The map of each stage."""
@@ -207,10 +207,13 @@ def _pooled(module: nn.Module, pooling: str) -> nn.Module:
 
 def _field(network: nn.Module) -> Field:
     """What a position of a network's map sees; everything, where that cannot be known."""
-    last = list_layers(network, (3, *_PROBE_HW))[-1]
-    if last.field is None or any(axis.dim is None for axis in last.field):
+    return _known(list_layers(network, (3, *_PROBE_HW))[-1].field)
+
+
+def _known(field: Field | None) -> Field:
+    if field is None or [axis.dim for axis in field] != [-2, -1]:
         return Axis(-2).everything(), Axis(-1).everything()
-    return last.field
+    return field
 
 
 def digest(network: nn.Module) -> str:

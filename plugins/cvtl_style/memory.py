@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cvtl_style.layers import FeatureNetwork
 
 # Of Python and the libraries, and of what the convolutions need beside their maps.
-_PROGRAM_BYTES = 900 * 2**20
+_PROGRAM_BYTES = 1300 * 2**20
 # Pictures in single precision beside the optimizer's history: gradients, directions, trials.
 _WORKING_PICTURES = 12
 _FLOAT = 4

@@ -81,8 +81,8 @@ class Objective:
         styles: what is wanted.
         tiles: of the picture.
         content: the content picture's map at the content layer (1, n_c, n_h, n_w); None where alpha is 0.
-        scales: activations of a layer are divided by this: the mean over the style pictures, so that alpha and beta
-            mean about the same for every network, as Gatys et al. rescaled theirs.
+        scales: activations of a layer are divided by this: the mean over the style pictures, so that layers count
+            alike, as Gatys et al. rescaled their network.
     """
 
     network: FeatureNetwork

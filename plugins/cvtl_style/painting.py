@@ -103,13 +103,15 @@ def paint(picture: Tensor, scene: Scene, place: Workplace | None = None) -> Tens
 
 
 class _Painting:
+    """One picture's way from the first step to the last."""
+
     def __init__(self, picture: Tensor, scene: Scene, place: Workplace | None) -> None:
         options = scene.options
         self.scene = scene
         self.place = place
         image_hw = picture.shape[1], picture.shape[2]
         side = options.size or max(image_hw)
-        # What comes behind the picture's digest decides nothing: it is a part of the run's identity.
+        # The options are a part of the run's identity, but of a picture only its name is.
         self.digest = hashlib.sha256(picture.cpu().contiguous().numpy().tobytes()).hexdigest()
         self.contents = [
             pictures.at_size(picture, pictures.fitted_hw(image_hw, each))

@@ -90,7 +90,7 @@ def _step(fields: Mapping[str, Field]) -> int:
     """Tiles begin at multiples of this, so that every layer's windows fall as they do in the whole picture."""
     if any(math.isinf(axis.size) for field in fields.values() for axis in field):
         raise UsageError(
-            "the picture does not fit into --max-memory, and this backbone looks at pictures as a whole",
+            "the picture does not fit into --max-memory, and this backbone can only look at it as a whole",
             hint="Give it more memory, a smaller --size, or take a backbone like vgg19",
         )
     return math.lcm(*(axis.jump for field in fields.values() for axis in field))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny_style import noise, save_picture, save_vgg11, stripes
+from tiny_style import VGG19, noise, save_convolutions, save_picture, save_vgg11, stripes
 
 from cvtl.cli.main import main
 from cvtl.images import read_image
@@ -102,8 +102,8 @@ def test_a_picture_that_cannot_be_painted_has_a_failed_row(command: Command, tmp
 
 def test_a_killed_run_goes_on_to_the_bytes_of_an_uninterrupted_one(command: Command, tmp_path: Path) -> None:
     for number, name in enumerate(("a/x.png", "b/x.png")):
-        save_picture(tmp_path / "photos" / name, noise(96, 128, seed=number))
-    words = ["run", "style", "photos", *painting("--size", "128", "--steps", "16", "--save-every", "2")]
+        save_picture(tmp_path / "photos" / name, noise(72, 96, seed=number))
+    words = ["run", "style", "photos", *painting("--size", "96", "--steps", "12", "--save-every", "2")]
     assert command(*words, "--out", "whole", "--quiet").code == 0
     second_picture = tmp_path / "killed" / "steps" / "b" / "x.png.steps"
     process = subprocess.Popen(
@@ -184,9 +184,11 @@ def test_a_style_is_trained_and_used_by_the_command_line(command: Command, tmp_p
 def test_the_examples_of_the_page_run(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_picture(tmp_path / "photo.jpg", noise(40, 40))
     save_picture(tmp_path / "starry.jpg", stripes(40, 40))
-    save_vgg11(tmp_path / "vgg.pth", 3)
+    save_convolutions(tmp_path / "vgg19.pth", VGG19)
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(examples) == 2
     for example in examples:
         exec(compile(example, str(PAGE), "exec"), {})
-    assert "ok" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "{'ok': 1}" in said
+    assert "torch.Size([64, 64])" in said

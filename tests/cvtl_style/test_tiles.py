@@ -55,7 +55,7 @@ def test_no_crop_has_more_pixels_than_the_budget_allows(vgg: FeatureNetwork) -> 
         assert (bottom - top) * (right - left) <= 4000
 
 
-@pytest.mark.parametrize("name", ["lenet5", "squeezenet1_1", "zfnet", "resnet18"])
+@pytest.mark.parametrize("name", ["lenet5", "squeezenet1_1", "zfnet", "resnet18", "timm:mobilenetv4_conv_small"])
 def test_networks_that_pad_stride_and_pool_otherwise_can_be_tiled_too(name: str) -> None:
     layers = Layers(name)
     network = layers.cut(layers.served[:3])

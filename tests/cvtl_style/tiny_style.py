@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -9,15 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The first three convolutions of VGG-11: what is in them, and where.
-SHAPES = {"features.0": (64, 3), "features.3": (128, 64), "features.6": (256, 128)}
+# The first three convolutions: what is in them, and where.
+VGG11 = {"features.0": (64, 3), "features.3": (128, 64), "features.6": (256, 128)}
+VGG19 = {"features.0": (64, 3), "features.2": (64, 64), "features.5": (128, 64)}
 
 
 def save_vgg11(path: Path, convolutions: int) -> Path:
     """Random weights of the first convolutions of VGG-11."""
+    return save_convolutions(path, dict(list(VGG11.items())[:convolutions]))
+
+
+def save_convolutions(path: Path, shapes: Mapping[str, tuple[int, int]]) -> Path:
+    """Random weights of some convolutions, given as output and input channels."""
     generator = torch.Generator().manual_seed(1)
     state = {}
-    for name, (outputs, inputs) in list(SHAPES.items())[:convolutions]:
+    for name, (outputs, inputs) in shapes.items():
         state[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
         state[f"{name}.bias"] = torch.randn(outputs, generator=generator) * 0.1
     torch.save(state, path)
