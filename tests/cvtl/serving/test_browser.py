@@ -175,7 +175,7 @@ def begin_long_work(opened: Opened, seed: int) -> None:
     opened.page.get_by_role("img", name="Picture", exact=True).wait_for()
     choose_style(opened, 1)
     opened.page.get_by_role("button", name="Settings").click()
-    for label, value in (("Size", "1024"), ("Steps", "300")):
+    for label, value in (("Size", "512"), ("Steps", "300")):
         number = opened.page.get_by_label(f"number input for {label}")
         number.fill(value)
         number.blur()
