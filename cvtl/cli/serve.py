@@ -81,7 +81,7 @@ def _parser(task: str | None, *, making: PluginSpec | None = None) -> VerbParser
             ("cvtl serve", "the built-in weights"),
             (
                 "cvtl serve style --weights imagenet --style starry.jpg --style wave.jpg",
-                "the Art Generator, with two styles to choose from; visitors can upload others",
+                "the Art Generator, with two styles to choose from besides uploaded ones",
             ),
             (f"{AUTH_VARIABLE}=me:secret cvtl serve --weights w.safetensors --host 0.0.0.0", "for other machines"),
         ],
