@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 def make_app(service: Service) -> ASGIApp:
     """Everything that a server answers; it closes the service when it ends."""
     _quiet_gradio(service)
-    # Only now: gradio reads these settings when it is imported.
-    import gradio
-
+    # Only now: gradio, which this imports, reads these settings then.
     from cvtl.serving.pages import make_page
 
     page = make_page(service)
@@ -50,7 +48,7 @@ def make_app(service: Service) -> ASGIApp:
     app.include_router(reference.routes(app, service.settings))
     # Before gradio's own, which they stand for.
     app.include_router(uploads.routes(service))
-    _mount(gradio, app, page)
+    _mount(app, page)
     return Guard(
         app,
         service.settings,
@@ -66,12 +64,12 @@ def _quiet_gradio(service: Service) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(service.store.folder)
 
 
-def _mount(gradio: object, app: FastAPI, page: Page) -> None:
-    import gradio as gr
+def _mount(app: FastAPI, page: Page) -> None:
+    import gradio
 
     # Without this gradio does not check the files that it is told of; the guard does, too.
     page.blocks.has_launched = True
-    gr.mount_gradio_app(
+    gradio.mount_gradio_app(
         app,
         page.blocks,
         path="/",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,67 +26,96 @@ _PREVIEW_SECONDS = 1.0
 
 def art_page(service: Service) -> page.Page:
     """Pictures in, a painting out."""
-    answers = service.answers
-    subtitle = (
-        "Your picture, painted in the style of another." if answers.takes_style else "Your picture, as a painting."
-    )
+    asks = service.answers.takes_style
+    subtitle = "Your picture, painted in the style of another." if asks else "Your picture, as a painting."
     with page.blocks(_TITLE, service, subtitle) as made:
-        # The style sheet says where each lies, which is not the same on a phone.
-        with gr.Column(elem_classes="cvtl-art"):
-            picture = page.picture_input("Picture", "picture", height=_HEIGHT)
-            style = page.picture_input("Style", "style", height=_HEIGHT, visible=answers.takes_style)
-            _offer_styles(service, style)
-            with gr.Row(elem_classes="cvtl-buttons"):
-                create = gr.Button("Create art!", variant="primary", size="lg", elem_id="create")
-                cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="cancel")
-                download = gr.DownloadButton("Download", size="lg", visible=False, elem_id="download")
-            status = page.html("", "status")
-            art = gr.Image(
-                label="Art",
-                interactive=False,
-                height=_HEIGHT,
-                elem_id="art",
-                buttons=["fullscreen"],
-                alt_text="The painted picture",
-            )
-            controls = _settings(answers.choices)
-        work = gr.State(None)
-
-        async def paint(request: gr.Request, sent: Any, sent_style: Any, *chosen: Any) -> AsyncIterator[dict[Any, Any]]:
-            arrived = time.monotonic()
-            decoded = await page.opened(service, sent, "a picture")
-            order = await _order(service, decoded, sent_style, dict(zip(_names(answers.choices), chosen, strict=True)))
-            job = page.submitted(service, order, request)
-            yield {
-                work: job,
-                create: gr.update(interactive=False),
-                cancel: gr.update(visible=True),
-                download: gr.update(visible=False),
-                art: None,
-                status: page.status(page.waiting_text(service, job), tone="busy"),
-            }
-            preview = _Preview(service, job)
-            async for _tick in page.looked_at(job):
-                shown = await preview.next()
-                yield {status: _told(service, job)} | ({} if shown is None else {art: shown})
-            over = {work: None, create: gr.update(interactive=True), cancel: gr.update(visible=False)}
-            outcome = await page.outcome_of(service, decoded, job, arrived)
-            if isinstance(outcome, str):
-                yield over | {status: page.status(outcome, tone="bad")}
-                return
-            assert outcome.row.result is not None
-            path = service.store.find(PurePosixPath(outcome.row.result["picture"]).name)
-            yield over | {
-                art: str(path),
-                download: gr.update(visible=True, value=str(path)),
-                status: page.status(f"Done in {page.seconds_since(arrived)}", tone="done"),
-            }
-            preview.drop()
-
-        outputs = [work, create, cancel, download, art, status]
-        create.click(paint, [picture, style, *controls], outputs, **page.listening())
-        cancel.click(_cancel, work, None, **page.listening())
+        parts = _laid_out(service)
+        outputs = [parts.work, parts.create, parts.cancel, parts.download, parts.art, parts.status]
+        inputs = [parts.picture, parts.style, *parts.controls]
+        parts.create.click(_painting(service, parts), inputs, outputs, **page.listening())
+        parts.cancel.click(_cancel, parts.work, None, **page.listening())
     return page.page_of(_TITLE, made)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is on the page; `work` holds the visitor's job."""
+
+    picture: gr.Image
+    style: gr.Image
+    art: gr.Image
+    create: gr.Button
+    cancel: gr.Button
+    download: gr.DownloadButton
+    status: gr.HTML
+    controls: list[Any]
+    work: gr.State
+
+
+def _laid_out(service: Service) -> _Parts:
+    answers = service.answers
+    # The style sheet says where each lies, which is not the same on a phone.
+    with gr.Column(elem_classes="cvtl-art"):
+        picture = page.picture_input("Picture", "picture", height=_HEIGHT)
+        style = page.picture_input("Style", "style", height=_HEIGHT, visible=answers.takes_style)
+        _offer_styles(service, style)
+        with gr.Row(elem_classes="cvtl-buttons"):
+            create = gr.Button("Create art!", variant="primary", size="lg", elem_id="create")
+            cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="cancel")
+            download = gr.DownloadButton("Download", size="lg", visible=False, elem_id="download")
+        status = page.html("", "status")
+        art = gr.Image(
+            label="Art",
+            interactive=False,
+            height=_HEIGHT,
+            elem_id="art",
+            buttons=["fullscreen"],
+            alt_text="The painted picture",
+        )
+        controls = _settings(answers.choices)
+    return _Parts(picture, style, art, create, cancel, download, status, controls, gr.State(None))
+
+
+def _painting(service: Service, parts: _Parts) -> Callable[..., AsyncIterator[dict[Any, Any]]]:
+    """What the button does."""
+    names = [choice.name for choice in service.answers.choices]
+
+    async def paint(request: gr.Request, sent: Any, sent_style: Any, *chosen: Any) -> AsyncIterator[dict[Any, Any]]:
+        arrived = time.monotonic()
+        decoded = await page.opened(service, sent, "a picture")
+        order = await _order(service, decoded, sent_style, dict(zip(names, chosen, strict=True)))
+        job = page.submitted(service, order, request)
+        yield {
+            parts.work: job,
+            parts.create: gr.update(interactive=False),
+            parts.cancel: gr.update(visible=True),
+            parts.download: gr.update(visible=False),
+            parts.art: None,
+            parts.status: page.status(page.waiting_text(service, job), tone="busy"),
+        }
+        preview = _Preview(service, job)
+        async for _ in page.looked_at(job):
+            shown = await preview.next()
+            yield {parts.status: _told(service, job)} | ({} if shown is None else {parts.art: shown})
+        yield await _ended(service, parts, decoded, job, arrived)
+        preview.drop()
+
+    return paint
+
+
+async def _ended(service: Service, parts: _Parts, decoded: Decoded, job: OrderJob, arrived: float) -> dict[Any, Any]:
+    """How the page looks when a job is over."""
+    over = {parts.work: None, parts.create: gr.update(interactive=True), parts.cancel: gr.update(visible=False)}
+    outcome = await page.outcome_of(service, decoded, job, arrived)
+    if isinstance(outcome, str):
+        return over | {parts.status: page.status(outcome, tone="bad")}
+    assert outcome.row.result is not None
+    path = str(service.store.find(PurePosixPath(outcome.row.result["picture"]).name))
+    return over | {
+        parts.art: path,
+        parts.download: gr.update(visible=True, value=path),
+        parts.status: page.status(f"Done in {page.seconds_since(arrived)}", tone="done"),
+    }
 
 
 class _Preview:
@@ -144,7 +174,7 @@ def _offer_styles(service: Service, style: gr.Image) -> None:
     gallery.select(choose, None, style, **page.listening())
 
 
-def _settings(choices: Any) -> list[Any]:
+def _settings(choices: Sequence[Choice]) -> list[Any]:
     if not choices:
         return []
     with gr.Accordion("Settings", open=False, elem_id="settings"), gr.Row():
@@ -164,10 +194,6 @@ def _control(choice: Choice) -> Any:
     if choice.least is None or choice.most is None:
         return gr.Textbox(**about)
     return gr.Slider(choice.least, choice.most, step=choice.step, **about)
-
-
-def _names(choices: Any) -> list[str]:
-    return [choice.name for choice in choices]
 
 
 async def _order(service: Service, decoded: Decoded, sent_style: Any, chosen: dict[str, Any]) -> Order:
