@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from cvtl.errors import UsageError
-from cvtl_ultralytics.library import package_folder
+from cvtl_ultralytics.isolation import package_folder
 
 Architecture = dict[str, Any]
 

@@ -18,7 +18,7 @@ from cvtl.preprocessing import InputSpec, normalize, place, resize
 from cvtl.results import Detections, Result
 from cvtl.training.averaging import Learner
 from cvtl.training.measuring import picture_ap
-from cvtl_ultralytics import decoding, library, networks
+from cvtl_ultralytics import decoding, isolation, networks
 from cvtl_ultralytics.architecture import Architecture, find_architecture
 from cvtl_ultralytics.framing import Window, tight_window, whole_window
 from cvtl_ultralytics.options import DEFAULT_MODEL, LARGEST_STRIDE, UltralyticsOptions
@@ -49,8 +49,8 @@ class UltralyticsModel(Model):
     """
 
     plugin: ClassVar[str] = "ultralytics"
-    licence: ClassVar[str] = library.LICENCE
-    libraries: ClassVar[tuple[str, ...]] = (library.PACKAGE,)
+    licence: ClassVar[str] = isolation.LICENCE
+    libraries: ClassVar[tuple[str, ...]] = (isolation.PACKAGE,)
     monitor: ClassVar[tuple[str, Literal["min", "max"]]] = ("val_ap", "max")
     options: UltralyticsOptions
     learner: Learner | None

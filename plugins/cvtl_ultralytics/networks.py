@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from cvtl.checkpoints import load_into
 from cvtl.errors import WeightsError
-from cvtl_ultralytics import library
+from cvtl_ultralytics import isolation
 from cvtl_ultralytics.architecture import RTDETR_HEAD, Architecture, head_of
 
 # Weights of the terms of the loss: Ultralytics' defaults, `cfg/default.yaml`.
 _GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}
-_LAYERS = f"{library.PACKAGE}.nn.modules"
+_LAYERS = f"{isolation.PACKAGE}.nn.modules"
 
 
 def build(architecture: Architecture, classes: int) -> nn.Module:
@@ -32,7 +32,7 @@ def build(architecture: Architecture, classes: int) -> nn.Module:
         PluginError: ultralytics is not installed.
         WeightsError: the table names what is no layer, or its numbers do not fit together.
     """
-    tasks = library.module("nn.tasks")
+    tasks = isolation.module("nn.tasks")
     for _, _, name, _ in (*architecture["backbone"], *architecture["head"]):
         _check_layer(tasks, name)
     kind = tasks.RTDETRDetectionModel if head_of(architecture) == RTDETR_HEAD else tasks.DetectionModel
@@ -52,7 +52,7 @@ def _check_layer(tasks: ModuleType, name: str) -> None:
     sound = isinstance(found, type) and issubclass(found, nn.Module)
     if not (sound and found.__module__.startswith((_LAYERS, "torch.nn.modules"))):
         raise WeightsError(
-            f"the network has a layer '{name}', which ultralytics {library.package_version()} does not know",
+            f"the network has a layer '{name}', which ultralytics {isolation.package_version()} does not know",
             hint="Upgrade ultralytics, or use the version that the weights come from",
         )
 
@@ -83,7 +83,7 @@ def load(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None
             f"'{source}' was saved with its batch normalisations folded into other layers",
             hint="Give the checkpoint as training wrote it, which has them",
         )
-    load_into(network, tensors, source, hint=f"It comes from another version of {library.PACKAGE}: use that one")
+    load_into(network, tensors, source, hint=f"It comes from another version of {isolation.PACKAGE}: use that one")
 
 
 def take_over(network: nn.Module, tensors: Mapping[str, Tensor], *, classes_too: bool) -> int:

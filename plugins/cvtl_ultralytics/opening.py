@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cvtl.errors import WeightsError
 from cvtl_ultralytics.architecture import Architecture
-from cvtl_ultralytics.library import PACKAGE, SAFELY, package_folder
+from cvtl_ultralytics.isolation import PACKAGE, SAFELY, package_folder
 
 _SCRIPT = Path(__file__).with_name("unpickling.py")
 _MOST_PICKLE_BYTES = 2**26

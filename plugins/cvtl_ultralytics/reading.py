@@ -12,7 +12,7 @@ from cvtl.options import Options
 from cvtl.preprocessing import InputSpec
 from cvtl.weights import Header
 from cvtl_ultralytics.architecture import RTDETR_HEAD, Architecture, checked, head_of
-from cvtl_ultralytics.library import LICENCE
+from cvtl_ultralytics.isolation import LICENCE
 from cvtl_ultralytics.opening import Facts, open_checkpoint
 from cvtl_ultralytics.options import LARGEST_STRIDE, UltralyticsOptions
 

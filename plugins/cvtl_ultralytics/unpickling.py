@@ -3,7 +3,7 @@
     python -P unpickling.py CHECKPOINT FOLDER
 
 writes FOLDER/facts.json and FOLDER/tensors.safetensors, or into facts.json why it does not. It needs the environment of
-`cvtl_ultralytics.library.SAFELY`, and imports nothing of cvtl.
+`cvtl_ultralytics.isolation.SAFELY`, and imports nothing of cvtl.
 
 Three things keep a file from doing harm: torch's restricted unpickler, which makes nothing but what is on Ultralytics'
 list; an audit hook, which ends whatever would still start a process, open a connection or write a file; and that

@@ -61,7 +61,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def assets() -> Path:
     """Ultralytics' two photographs."""
-    from cvtl_ultralytics.library import package_folder
+    from cvtl_ultralytics.isolation import package_folder
 
     return package_folder() / "assets"
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from cvtl.training import TrainReport, TrainSettings, train
 from cvtl.training.samples import seed_all
-from cvtl_ultralytics import library, networks
+from cvtl_ultralytics import isolation, networks
 from cvtl_ultralytics.architecture import Architecture, checked
 from cvtl_ultralytics.model import UltralyticsModel
 from cvtl_ultralytics.options import UltralyticsOptions
@@ -106,4 +106,4 @@ def train_tiny(
 
 def tasks() -> Any:
     """Ultralytics' `nn.tasks`."""
-    return library.module("nn.tasks")
+    return isolation.module("nn.tasks")

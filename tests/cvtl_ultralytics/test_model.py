@@ -19,7 +19,7 @@ from cvtl.errors import UsageError, WeightsError
 from cvtl.images import read_image
 from cvtl.preprocessing import InputSpec, normalize, place, prepare, resize
 from cvtl.results import Detections
-from cvtl_ultralytics import decoding, library, networks
+from cvtl_ultralytics import decoding, isolation, networks
 from cvtl_ultralytics.framing import tight_window
 from cvtl_ultralytics.model import UltralyticsModel
 
@@ -55,11 +55,11 @@ def theirs(model: UltralyticsModel, picture: Path, **arguments: Any) -> Tensor:
 
     It keeps what lies wholly in the grey beside a picture, without any extent when it is cut to it; cvtl does not.
     """
-    with library.undisturbed():
-        os.environ.update(library.SAFELY)
+    with isolation.undisturbed():
+        os.environ.update(isolation.SAFELY)
         rtdetr = networks.is_rtdetr(model.network)
         name = "models.rtdetr.predict" if rtdetr else "models.yolo.detect.predict"
-        predictor = getattr(library.module(name), "RTDETRPredictor" if rtdetr else "DetectionPredictor")
+        predictor = getattr(isolation.module(name), "RTDETRPredictor" if rtdetr else "DetectionPredictor")
         assert isinstance(model.options.model, dict)
         network: Any = networks.build(model.options.model, len(model.classes))
         network.load_state_dict(model.network.state_dict())
@@ -189,7 +189,7 @@ def test_answers_that_are_not_finite_are_an_error() -> None:
 
 @pytest.mark.parametrize("image_hw", [(1080, 810), (720, 1280), (33, 61), (5, 640), (640, 640), (640, 1), (999, 1001)])
 def test_tight_frames_have_its_pixels(image_hw: tuple[int, int]) -> None:
-    letterbox = library.module("data.augment").LetterBox((640, 640), auto=True, stride=32)
+    letterbox = isolation.module("data.augment").LetterBox((640, 640), auto=True, stride=32)
     image = np.random.default_rng(0).integers(0, 256, (*image_hw, 3), dtype=np.uint8)
     spec = InputSpec(size_hw=(640, 640), resize="letterbox", interpolation="opencv")
     window = tight_window(image_hw, spec, 32)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from cvtl.errors import WeightsError
 from cvtl.options import Options
-from cvtl_ultralytics import library, opening, reading, unpickling
+from cvtl_ultralytics import isolation, opening, reading, unpickling
 from cvtl_ultralytics.opening import Facts, names_in_pickle, open_checkpoint
 
 
@@ -48,8 +48,8 @@ def payloads(touched: Path) -> dict[str, tuple[Any, str]]:
     network, hidden = make_network(TINY), make_network(TINY, seed=1)
     vars(network)["args"] = {}
     vars(hidden).update(args={}, note=Call(os.system, f"touch {touched}"))
-    downloads = library.module("utils.downloads")
-    blocks = library.module("nn.modules.block")
+    downloads = isolation.module("utils.downloads")
+    blocks = isolation.module("nn.modules.block")
     return {
         "a shell command": (Call(os.system, f"touch {touched}"), "posix.system"),
         "exec": (Call(builtins.exec, line), "builtins.exec"),
@@ -96,7 +96,7 @@ def answers(touched: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     folder = tmp_path_factory.mktemp("malicious")
     for name, (content, _) in payloads(touched).items():
         torch.save({"epoch": 0, "model": content, "ema": None}, folder / f"{name}.pt")
-    environment = os.environ | library.SAFELY | {"YOLO_CONFIG_DIR": str(folder / "settings")}
+    environment = os.environ | isolation.SAFELY | {"YOLO_CONFIG_DIR": str(folder / "settings")}
     command = [sys.executable, "-c", _OPEN_ALL, unpickling.__file__, str(folder)]
     subprocess.run(command, check=True, env=environment, capture_output=True)
     return {name: json.loads((folder / name / "facts.json").read_text()) for name in NAMES}

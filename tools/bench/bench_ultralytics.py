@@ -27,7 +27,7 @@ from cvtl.preprocessing import normalize, prepare, resize
 from cvtl.results import Detections
 from cvtl.training.objects import Seen
 from cvtl.training.samples import seed_all
-from cvtl_ultralytics import library, networks
+from cvtl_ultralytics import isolation, networks
 from cvtl_ultralytics.architecture import find_architecture
 from cvtl_ultralytics.framing import tight_window
 from cvtl_ultralytics.model import UltralyticsModel
@@ -41,7 +41,7 @@ YOLOX = Path(__file__).resolve().parents[3] / "shared" / "data" / "weights" / "y
 
 def photographs() -> list[Tensor]:
     """Both, uint8 (3, H, W)."""
-    folder = library.package_folder() / "assets"
+    folder = isolation.package_folder() / "assets"
     return [torch.from_numpy(read_image(folder / name)).permute(2, 0, 1) for name in PICTURES]
 
 
@@ -79,7 +79,7 @@ def enliven(network: nn.Module, images: Tensor) -> None:
 def largest_difference(model: UltralyticsModel) -> float:
     """In pixels of the photographs, over all places of both."""
     folded: Any = deepcopy(model.network).fuse(verbose=False).eval()  # type: ignore[operator]
-    letterbox = library.module("data.augment").LetterBox(model.input.size_hw, auto=True, stride=32)
+    letterbox = isolation.module("data.augment").LetterBox(model.input.size_hw, auto=True, stride=32)
     for network in (model.network, folded):
         networks.head(network).end2end = False
     largest = 0.0
@@ -118,7 +118,7 @@ def learn(steps: int, file: Path) -> None:
     print(f"yolo11n after {steps} steps on both photographs: loss {float(loss.detach()):.2f}")
     network: Any = deepcopy(model.network).half()
     network.names, network.task, network.args = dict(enumerate(model.classes)), "detect", {"task": "detect"}
-    torch.save({"model": network, "train_args": {"imgsz": 320}, "version": library.package_version()}, file)
+    torch.save({"model": network, "train_args": {"imgsz": 320}, "version": isolation.package_version()}, file)
     _compare(weights.load(file).with_predict_options(threshold=0.25), file)
 
 
@@ -129,9 +129,9 @@ def _as_seen(found: Any, image: Tensor, model: UltralyticsModel) -> Seen:
 
 
 def _compare(model: Any, file: Path) -> None:
-    with library.undisturbed():
-        os.environ.update(library.SAFELY)
-        theirs = library.module("models").YOLO(file)
+    with isolation.undisturbed():
+        os.environ.update(isolation.SAFELY)
+        theirs = isolation.module("models").YOLO(file)
         for name, image in zip(PICTURES, photographs(), strict=True):
             with torch.inference_mode():
                 (ours,) = model.predict([image])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cvtl.errors import PluginError
-from cvtl_ultralytics import library
+from cvtl_ultralytics import isolation
 
 # Runs by itself: what the process is like before and after, and what it tried to do that nobody asked for.
 _SCRIPT = """
@@ -103,7 +103,7 @@ def test_what_is_changed_inside_is_undone_when_it_fails() -> None:
     save, printing = torch.save, np.get_printoptions()
 
     def disturb() -> None:
-        with library.undisturbed():
+        with isolation.undisturbed():
             torch.save = None
             np.set_printoptions(precision=1)
             os.environ["MADE_UP"] = "1"
@@ -121,7 +121,7 @@ def test_without_the_package_it_is_said_how_to_install_it_and_what_its_licence_a
 ) -> None:
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(PluginError) as caught:
-        library.package_folder()
+        isolation.package_folder()
     assert "pip install 'cvtl[ultralytics]'" in str(caught.value)
     assert "AGPL-3.0: who passes on a program that uses it" in str(caught.value)
 
