@@ -12,8 +12,9 @@ demo: $(VENV)/installed  ## find objects in a built-in picture with built-in wei
 test: $(VENV)/installed-dev  ## run the tests, on as many cores as there are
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+# Without ruff's cache, which does not notice that a new file changes how another one's imports are sorted.
 lint: $(VENV)/installed-dev  ## check style and types
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy cvtl plugins datasets
 
