@@ -7,7 +7,6 @@ and writes the same bytes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,33 +17,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from cvtl import ensemble
-from cvtl import weights as weights_file
+from cvtl.answering import Answering, Request
 from cvtl.background import Behind, ahead
-from cvtl.cascade import with_detector
-from cvtl.devices import Predictor, Upload, Uploader, choose_device
-from cvtl.errors import CvtlError, OptionsError, OutputError, TooManyFailuresError, UsageError
-from cvtl.explanation import Explainer
-from cvtl.foreign import is_foreign
+from cvtl.devices import Upload, Uploader
+from cvtl.errors import CvtlError, OutputError, TooManyFailuresError, UsageError
 from cvtl.images import Decoded
-from cvtl.making import make
-from cvtl.options import Options
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Picture, Row
 from cvtl.run_folder import RunFolder
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.sources import Item, open_sources
-from cvtl.tiling import Tiled, with_tiling
+from cvtl.tiling import Tiled
 from cvtl.workplace import Workplace, clear_all
 from cvtl.writers import Outcome, Writer, output_name
 
 if TYPE_CHECKING:
-    import torch
-
-    from cvtl.model import Model
     from cvtl.results import Result, UInt8Image
-    from cvtl.weights import Header
 
 _LONGEST_ERROR = 300
 
@@ -132,98 +121,41 @@ def run(
     Raises:
         CvtlError: anything a user can cause; bad pictures are rows, not errors.
     """
-    settings, tiling = settings or RunSettings(), tiling or TilingSettings()
-    device = choose_device(settings.device)
-    if weights is None:
-        answering = _made(task or "", making or {}, device)
-        settings = _with_defaults(settings, answering.model)
-    else:
-        paths = [weights] if isinstance(weights, (str, Path)) else list(weights)
-        answering = _loaded(paths, task, device, reading)
-    model = answering.model
-    if settings.save_heatmaps:
-        predict = {**(predict or {}), "heatmaps": True}
-        _require_heatmaps(model, tiling)
-    model = with_detector(model, detector or DetectorSettings(), device=device)
-    model = with_tiling(model, tiling, batch_size=settings.batch_size)
-    model.with_predict_options(**(predict or {}))
+    request = Request(
+        weights=_files(weights),
+        task=task,
+        predict=predict or {},
+        explain=explain,
+        detector=detector or DetectorSettings(),
+        tiling=tiling or TilingSettings(),
+        reading=reading,
+        making=making or {},
+    )
+    answering = request.load(settings or RunSettings())
     identity = {
-        "task": answering.task,
         **answering.identity,
-        "options": model.options.model_dump(mode="json"),
         "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
-        "device": device.type,
-        **settings.identity(),
-        **({} if explain is None else {"explain": explain.model_dump(mode="json")}),
-        **_detector_identity(detector),
     }
     about = {"command": command, **answering.about}
-    precision = settings.precision
-    predictor = Predictor(model, precision) if explain is None else Explainer(model, precision, explain)
-    # Tiles are of one large picture at a time, so that not several of them have to be in memory.
-    block = settings.batch_size if tiling.tile is None else 1
-    folder = _earlier_run(Path(out), identity, inputs, block, about) if resume else None
-    items = _started(_opened(inputs, settings))
+    folder = _earlier_run(Path(out), identity, inputs, answering.block, about) if resume else None
+    items = _started(_opened(inputs, answering.settings))
     folder = folder or RunFolder.create(Path(out), identity, about)
-    return _Run(predictor, folder, settings, block, progress or Progress()).over(items)
-
-
-@dataclass(frozen=True)
-class _Answering:
-    """What answers in a run.
-
-    Attributes:
-        model: on its device.
-        task: what it is for.
-        identity: what of it rows depend on.
-        about: what else run.json says of it.
-    """
-
-    model: Model
-    task: str
-    identity: Mapping[str, Any]
-    about: Mapping[str, Any]
-
-
-def _loaded(
-    paths: Sequence[str | Path], task: str | None, device: torch.device, reading: Mapping[str, Any] | None
-) -> _Answering:
-    headers = weights_file.read_headers(paths, task, reading)
-    digests = _one_or_all([weights_file.digest(path) for path in paths])
-    about = {
-        "weights_file": _one_or_all([str(path) for path in paths]),
-        "versions": weights_file.installed_versions() | _readers_versions(paths, headers),
-    }
-    model = ensemble.load(paths, task=task, device=device, reading=reading)
-    return _Answering(model, headers[0].task, {"weights": digests, **_read_as(paths, headers)}, about)
-
-
-def _made(task: str, options: Mapping[str, Any], device: torch.device) -> _Answering:
-    made = make(task, options)
-    about = {"versions": weights_file.installed_versions()}
-    return _Answering(made.model.to(device).eval(), task, {"made_of": dict(made.identity)}, about)
-
-
-def _with_defaults(settings: RunSettings, model: Model) -> RunSettings:
-    defaults = model.options.run_defaults() if isinstance(model.options, Options) else {}
-    return settings.model_copy(update={k: v for k, v in defaults.items() if k not in settings.model_fields_set})
+    return _Run(answering, folder, progress or Progress()).over(items)
 
 
 class _Run:
     """One run's moving parts."""
 
-    def __init__(
-        self, predictor: Predictor, folder: RunFolder, settings: RunSettings, block: int, progress: Progress
-    ) -> None:
+    def __init__(self, answering: Answering, folder: RunFolder, progress: Progress) -> None:
         self.folder = folder
-        self.settings = settings
-        self.block = block
+        self.settings = settings = answering.settings
+        self.block = answering.block
+        self.predictor = predictor = answering.predictor
         # Pictures that are tiled may be so large that each of them counts.
         self.blocks_ahead = 1 if isinstance(predictor.model, Tiled) else 2
         self.progress = progress
         self.profile = Profile()
-        self.task = str(folder.identity["task"])
-        self.predictor = predictor
+        self.task = answering.task
         self.uploader = Uploader(predictor.model.device)
         self.writer = Writer(folder, save_images=settings.save_images, save_heatmaps=settings.save_heatmaps)
 
@@ -327,8 +259,10 @@ class _Run:
             )
 
 
-def _one_or_all(values: list[str]) -> str | list[str]:
-    return values[0] if len(values) == 1 else values
+def _files(weights: str | Path | Sequence[str | Path] | None) -> tuple[str, ...] | None:
+    if weights is None:
+        return None
+    return tuple(str(path) for path in ([weights] if isinstance(weights, (str, Path)) else weights))
 
 
 def _earlier_run(
@@ -360,35 +294,6 @@ def _started(items: Iterator[Item]) -> Iterator[Item]:
     """The same items, the first of them fetched: a wrong path is found before the output folder is made."""
     first = list(islice(items, 1))
     return chain(first, items)
-
-
-def _require_heatmaps(model: Model, tiling: TilingSettings) -> None:
-    if tiling.tile is not None:
-        raise UsageError("--save-heatmaps shows pictures as a whole: it cannot be had with --tile")
-    predict = getattr(model.options, "predict", None)
-    if not hasattr(predict, "heatmaps"):
-        raise OptionsError(f"--save-heatmaps: weights of the plugin '{model.plugin}' give no heat maps")
-
-
-def _detector_identity(settings: DetectorSettings | None) -> dict[str, Any]:
-    """What of a detector rows depend on: its weights by what is in them, not by where they lie."""
-    if settings is None or settings.detector is None:
-        return {}
-    chosen = settings.model_dump(mode="json", exclude={"detector"})
-    return {"detector": {"weights": weights_file.digest(settings.detector), **chosen}}
-
-
-def _read_as(paths: Sequence[str | Path], headers: Sequence[Header]) -> dict[str, Any]:
-    """What of other tools' files rows depend on and their bytes do not say: class names, preprocessing."""
-    foreign = [each for path, each in zip(paths, headers, strict=True) if is_foreign(path)]
-    said = [each.model_dump_json(include={"classes", "input"}) for each in foreign]
-    return {"read_as": hashlib.sha256("\n".join(said).encode()).hexdigest()} if said else {}
-
-
-def _readers_versions(paths: Sequence[str | Path], headers: Sequence[Header]) -> dict[str, str]:
-    """Versions of the libraries that run other tools' files."""
-    foreign = [each for path, each in zip(paths, headers, strict=True) if is_foreign(path)]
-    return {name: version for each in foreign for name, version in each.versions.items()}
 
 
 def _timed(blocks: Iterator[Block], profile: Profile, stage: Any) -> Iterator[Block]:
