@@ -32,6 +32,7 @@ from cvtl.results import Picture, Row
 from cvtl.run_folder import SAVED_FOLDER, RunFolder
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.screen import Screen, threshold_of, with_display
+from cvtl.sharding import require_shardable, sharded
 from cvtl.sources import Item, open_sources
 from cvtl.tiling import Tiled
 from cvtl.workplace import Workplace, clear_all
@@ -147,12 +148,14 @@ def run(
     progress = progress or Progress()
     watched, stored = split_inputs(inputs)
     settings = with_display(settings or RunSettings(), progress.note)
+    require_shardable(settings, live=bool(watched))
     answering = request.load(settings)
     identity = {**answering.identity, "inputs": [_named(each) for each in inputs]}
     about = {"command": without_secrets(command), **answering.about}
     folder = _earlier_run(Path(out), identity, inputs, answering, about) if resume else None
     items = _started(_opened(stored, answering.settings)) if stored or not watched else iter(())
     folder = folder or RunFolder.create(Path(out), identity, about)
+    items = sharded(items, answering.settings, answering.block, folder.write_down)
     one = _Run(answering, folder, progress)
     return one.over_live(watched, items, live or LiveSettings()) if watched else one.over(items)
 
@@ -245,7 +248,7 @@ class _Run:
                 self.folder.close()
                 if feeds is not None:
                     live = {name: asdict(report) for name, report in feeds.report().items()}
-                    self.folder.about = {**self.folder.about, "live": live, "drop": feeds.settings.drop}
+                    self.folder.write_down(live=live, drop=feeds.settings.drop)
                 self.folder.describe(state)
 
     def _predict_all(self, items: Iterable[Item]) -> None:
