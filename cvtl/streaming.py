@@ -85,12 +85,21 @@ def stream(
     tell = tell or _say
     screen = _screen(model, tell) if show else None
     with closing(screen) if screen is not None else nullcontext():
-        yield from _answers(model, Feeds(watched, live, tell=tell), items, screen)
+        yield from answers(model, Feeds(watched, live, tell=tell), items, screen)
 
 
-def _answers(
-    model: Model, feeds: Feeds, items: Iterator[Item], screen: Screen | None
-) -> Iterator[tuple[Frame, Result]]:
+def answers(model: Model, feeds: Feeds, items: Iterator[Item], screen: Screen | None) -> Iterator[tuple[Frame, Result]]:
+    """Look at what live sources have, and at what does not run away beside it.
+
+    Args:
+        model: on its device.
+        feeds: the live sources; opened here.
+        items: other inputs.
+        screen: where to show frames and results.
+
+    Yields:
+        As `stream` does.
+    """
     predictor, uploader = Predictor(model), Uploader(model.device)
     with feeds, ThreadPoolExecutor(default_readers(), "cvtl-decode") as pool, ahead(items, depth=2) as stored:
         for found in rounds(feeds, stored, Item.load, most=1, pool=pool):
