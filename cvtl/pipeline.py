@@ -29,6 +29,8 @@ from cvtl.run_folder import RunFolder
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.sources import Item, open_sources
 from cvtl.tiling import Tiled
+from cvtl.tracking import Followers, FollowSettings, followers_for
+from cvtl.tracking.totals import totals_of
 from cvtl.workplace import Workplace, clear_all
 from cvtl.writers import Outcome, Writer, output_name
 
@@ -48,6 +50,7 @@ class RunReport:
         resumed: inputs that an earlier run had done.
         seconds: it took, without loading the weights.
         profile: where the time went.
+        followed: what was followed in all (`cvtl.tracking.totals.Totals.to_dict`), where something was to be.
     """
 
     out: Path
@@ -55,6 +58,7 @@ class RunReport:
     resumed: int
     seconds: float
     profile: Profile
+    followed: Mapping[str, Any] | None = None
 
     @property
     def inputs(self) -> int:
@@ -95,6 +99,7 @@ def run(
     tiling: TilingSettings | None = None,
     reading: Mapping[str, Any] | None = None,
     making: Mapping[str, Any] | None = None,
+    follow: FollowSettings | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -114,6 +119,7 @@ def run(
         tiling: have weights that detect look at large pictures tile by tile; `settings.batch_size` is then of tiles.
         reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
         making: options of the plugin that makes a model for `task` (`cvtl.making`), where no weights are given.
+        follow: what to follow from frame to frame of videos.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -132,22 +138,31 @@ def run(
         making=making or {},
     )
     answering = request.load(settings or RunSettings())
+    follow = follow or FollowSettings()
+    followers = followers_for(
+        follow, answering.task, answering.predictor.model.classes, in_boxes=request.detector.detector is not None
+    )
     identity = {
         **answering.identity,
+        **follow.identity(),
         "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
     }
     about = {"command": command, **answering.about}
+    whole_videos = followers is not None
     folder = _earlier_run(Path(out), identity, inputs, answering.block, about) if resume else None
     items = _started(_opened(inputs, answering.settings))
     folder = folder or RunFolder.create(Path(out), identity, about)
-    return _Run(answering, folder, progress or Progress()).over(items)
+    return _Run(answering, folder, progress or Progress(), followers).over(items)
 
 
 class _Run:
     """One run's moving parts."""
 
-    def __init__(self, answering: Answering, folder: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self, answering: Answering, folder: RunFolder, progress: Progress, followers: Followers | None = None
+    ) -> None:
         self.folder = folder
+        self.followers = followers
         self.settings = settings = answering.settings
         self.block = answering.block
         self.predictor = predictor = answering.predictor
@@ -164,9 +179,19 @@ class _Run:
         if not self.folder.finished:
             with self._described():
                 self._predict_all(_after_kept(items, self.folder))
+                self._sum_up()
             clear_all(self.folder.path)
         seconds = perf_counter() - start
-        return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile)
+        followed = self.folder.about.get("followed")
+        return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile, followed)
+
+    def _sum_up(self) -> None:
+        """Say in run.json what was followed in all."""
+        if self.followers is not None:
+            totals = totals_of(self.folder.rows_path).to_dict()
+            self.folder.about = {**self.folder.about, "followed": totals}
+            if not totals["sources"]:
+                self.progress.note("Nothing was followed: what is followed are frames of videos, and there were none")
 
     @contextmanager
     def _described(self) -> Iterator[None]:
@@ -230,7 +255,7 @@ class _Run:
 
     def _outcome(self, item: Item, decoded: Decoded, answer: Result | Exception | None) -> Outcome:
         failed = isinstance(answer, Exception)
-        result = None if answer is None or isinstance(answer, Exception) else answer
+        result = None if answer is None or isinstance(answer, Exception) else self._followed(item, decoded, answer)
         row = Row(
             source=item.source,
             frame=item.frame,
@@ -244,6 +269,13 @@ class _Run:
         )
         drawn = self.settings.save_images or self.settings.save_heatmaps or isinstance(result, Picture)
         return Outcome(row, decoded.image if drawn else None, result if drawn else None)
+
+    def _followed(self, item: Item, decoded: Decoded, result: Result) -> Result:
+        """What earlier frames say of it, too. Items come in order, whatever the batches."""
+        if self.followers is None or decoded.width is None or decoded.height is None:
+            return result
+        size_wh = (decoded.width, decoded.height)
+        return self.followers.follow(item.source, item.frame, item.time, result, size_wh=size_wh)
 
     def _write(self, outcomes: list[Outcome]) -> None:
         with self.profile.measure("write"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, ROWS_NAME
 from cvtl.terminal import print_json, printable, table, terminal
+from cvtl.tracking.totals import counts_text
 
 if TYPE_CHECKING:
     from cvtl.pipeline import RunReport
@@ -22,6 +23,7 @@ _MOST_BAD_LISTED = 5
 _BOX = "box (x1 y1 x2 y2)"
 _HEADINGS = {
     "names": "name",
+    "ids": "#",
     "labels": "label",
     "scores": "score",
     "boxes": _BOX,
@@ -52,6 +54,8 @@ def print_report(
     if report.inputs <= _MOST_INPUTS_LISTED and report.counts.get("ok"):
         console.print(result_table([row for row in rows_of(report) if row["status"] == "ok"], point_names))
     _print_bad(report, console)
+    if report.followed:
+        console.print(printable(_followed(report.followed)), soft_wrap=True)
     if profile:
         _print_profile(report, console)
     console.print(_counts(report))
@@ -80,11 +84,13 @@ def result_table(rows: list[dict[str, Any]], point_names: Sequence[str] = ()) ->
 def _lines(result: dict[str, Any], point_names: Sequence[str]) -> list[dict[str, Any]]:
     """A result as lines of a table, whatever the task."""
     if "instances" in result:
-        return [{"box": each["box"], "count": len(each["points"])} for each in result["instances"]]
+        ids = [{"ids": each["id"]} if "id" in each else {} for each in result["instances"]]
+        found = [{"box": each["box"], "count": len(each["points"])} for each in result["instances"]]
+        return [{**number, **each} for number, each in zip(ids, found, strict=True)]
     result = result.get("explained", result)
     if "points" in result and point_names:
         result = {"names": point_names, **result}
-    names = [name for name in ("names", "labels", "scores", "boxes", "points", "peaks") if name in result]
+    names = [name for name in ("names", "ids", "labels", "scores", "boxes", "points", "peaks") if name in result]
     if not names:
         return [result]
     return [dict(zip(names, entry, strict=True)) for entry in zip(*(result[name] for name in names), strict=True)]
@@ -117,6 +123,13 @@ def _print_profile(report: RunReport, console: Console) -> None:
     console.print(f"bound by {report.profile.bound()}", soft_wrap=True)
 
 
+def _followed(totals: Mapping[str, Any]) -> str:
+    """Example: `followed: 12 objects in 2 videos; gate: 3 in, 1 out`."""
+    objects, sources = totals["objects"], totals["sources"]
+    found = f"followed: {objects} object{'s' * (objects != 1)} in {sources} video{'s' * (sources != 1)}"
+    return "; ".join([found, *(counts_text(name, counts) for name, counts in totals["counts"].items())])
+
+
 def _counts(report: RunReport) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(report.counts.items()))
     resumed = f" ({report.resumed} of them from before)" if report.resumed else ""
@@ -134,6 +147,8 @@ def summary_of(report: RunReport, task: str, *, profile: bool = False) -> dict[s
         "resumed": report.resumed,
         "seconds": round(report.seconds, 3),
     }
+    if report.followed is not None:
+        summary["followed"] = report.followed
     if profile:
         stages = {stage: round(seconds, 3) for stage, seconds in report.profile.table()}
         summary["profile"] = {"seconds": stages, "bound": report.profile.bound()}

@@ -30,6 +30,7 @@ from cvtl.registry import PluginSpec
 from cvtl.run_folder import next_free_folder
 from cvtl.run_settings import DetectorSettings, RunSettings, TilingSettings
 from cvtl.tasks import TASKS, get_task
+from cvtl.tracking.settings import FollowSettings
 from cvtl.weights import read_headers
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ _EACH = "points of each object that is found"
 _MOST_CLASSES = 20
 # Tasks whose results may be of several objects in boxes.
 _IN_BOXES = ("landmarks",)
+# What of following makes sense for a task.
+_FOLLOWED = {
+    "detect": ("track", "track_threshold", "track_patience", "zones"),
+    "landmarks": ("track", "track_threshold", "track_patience", "zones", "smooth"),
+    "localize": ("smooth",),
+}
+_COUNTED = "numbers for objects, and counts"
 _TOGETHER = "several weights, their probabilities averaged"
 
 
@@ -149,6 +157,7 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
                 * (task in _IN_BOXES)
             ),
             *([("cvtl run detect --weights w.safetensors --tile 640 aerial.tif", _TILED)] * (task == "detect")),
+            *([("cvtl run detect --weights w.safetensors --zones z.yaml street.mp4", _COUNTED)] * (task == "detect")),
             *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
             (f"find . -name '*.jpg' | cvtl run {task} --weights w.safetensors -", "a list on standard input"),
             (f"cvtl run {task} --weights w.safetensors photos/ --print-config > r.yaml", "for --config r.yaml"),
@@ -181,6 +190,9 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
         parser.add_fields(DetectorSettings, "pictures with several objects")
     if task == "detect":
         parser.add_fields(TilingSettings, "pictures much larger than the network's input")
+    if task in _FOLLOWED:
+        others = FollowSettings.model_fields.keys() - set(_FOLLOWED[task])
+        parser.add_fields(FollowSettings, "videos: what moves", without=others)
     if making:
         clashes = (own.keys() - {"weights"}) & parser.names
         if clashes:
@@ -239,6 +251,7 @@ def _run(
         making=making,
         detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
         tiling=make_options(TilingSettings, values_of(TilingSettings, options)) if task == "detect" else None,
+        follow=make_options(FollowSettings, {name: options[name] for name in _FOLLOWED.get(task, ())}),
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),
         command=shlex.join(["cvtl", *sys.argv[1:]]),
