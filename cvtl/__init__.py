@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cvtl.evaluation.evaluate import evaluate
     from cvtl.evaluation.predictions import predict, read_predictions
     from cvtl.pipeline import run
+    from cvtl.streaming import stream
     from cvtl.training.start import train_plugin as train
     from cvtl.weights import load as load_model
 
@@ -26,6 +27,7 @@ __all__ = [
     "predict",
     "read_predictions",
     "run",
+    "stream",
     "train",
 ]
 
@@ -36,6 +38,7 @@ _LAZY = {
     "predict": "cvtl.evaluation.predictions:predict",
     "read_predictions": "cvtl.evaluation.predictions:read_predictions",
     "run": "cvtl.pipeline:run",
+    "stream": "cvtl.streaming:stream",
     "train": "cvtl.training.start:train_plugin",
 }
 

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from cvtl.addresses import is_address, public_address, without_secrets
 from cvtl.answering import Answering, Request
 from cvtl.background import Behind, ahead
 from cvtl.devices import Upload, Uploader
 from cvtl.errors import CvtlError, OutputError, TooManyFailuresError, UsageError
 from cvtl.images import Decoded
+from cvtl.live import FeedReport, Feeds, LiveSettings, LiveSource, never_seen, rounds, split_inputs
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Picture, Row
-from cvtl.run_folder import RunFolder
+from cvtl.run_folder import SAVED_FOLDER, RunFolder
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
+from cvtl.screen import Screen, threshold_of, with_display
 from cvtl.sources import Item, open_sources
 from cvtl.tiling import Tiled
 from cvtl.tracking import Followers, FollowSettings, followers_for
@@ -50,6 +55,8 @@ class RunReport:
         resumed: inputs that an earlier run had done.
         seconds: it took, without loading the weights.
         profile: where the time went.
+        live: how the live sources did, by name.
+        interrupted: whether Ctrl-C ended it; only where there are live sources, which have no end of their own.
         followed: what was followed in all (`cvtl.tracking.totals.Totals.to_dict`), where something was to be.
     """
 
@@ -58,6 +65,8 @@ class RunReport:
     resumed: int
     seconds: float
     profile: Profile
+    live: Mapping[str, FeedReport] = field(default_factory=dict)
+    interrupted: bool = False
     followed: Mapping[str, Any] | None = None
 
     @property
@@ -87,7 +96,7 @@ class Block:
 
 
 def run(
-    inputs: Sequence[str | Path | UInt8Image],
+    inputs: Sequence[str | Path | int | UInt8Image],
     weights: str | Path | Sequence[str | Path] | None,
     out: str | Path,
     *,
@@ -99,6 +108,7 @@ def run(
     tiling: TilingSettings | None = None,
     reading: Mapping[str, Any] | None = None,
     making: Mapping[str, Any] | None = None,
+    live: LiveSettings | None = None,
     follow: FollowSettings | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -107,7 +117,9 @@ def run(
     """Run a model over pictures and write one row for each of them.
 
     Args:
-        inputs: files, folders, globs, lists, archives, `-`, or arrays (H, W, 3) RGB uint8.
+        inputs: files, folders, globs, lists, archives, `-`, or arrays (H, W, 3) RGB uint8; videos, of which each frame
+            counts; cameras' numbers and addresses of streams, whose newest frames are looked at until something
+            ends the run.
         weights: a weights file, or several that classify: their probabilities are averaged. None for a model that the
             task's plugin makes of `making`.
         out: the run's folder.
@@ -119,6 +131,7 @@ def run(
         tiling: have weights that detect look at large pictures tile by tile; `settings.batch_size` is then of tiles.
         reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
         making: options of the plugin that makes a model for `task` (`cvtl.making`), where no weights are given.
+        live: how to look at cameras and streams, and when to stop.
         follow: what to follow from frame to frame of videos.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
@@ -137,22 +150,29 @@ def run(
         reading=reading,
         making=making or {},
     )
-    answering = request.load(settings or RunSettings())
+    progress = progress or Progress()
+    watched, stored = split_inputs(inputs)
+    settings = with_display(settings or RunSettings(), progress.note)
+    answering = request.load(settings)
     follow = follow or FollowSettings()
     followers = followers_for(
-        follow, answering.task, answering.predictor.model.classes, in_boxes=request.detector.detector is not None
+        follow,
+        answering.task,
+        answering.predictor.model.classes,
+        in_boxes=request.detector.detector is not None,
+        interleaved=bool(watched),
     )
-    identity = {
-        **answering.identity,
-        **follow.identity(),
-        "inputs": [str(Path(each)) if isinstance(each, (str, Path)) else "array" for each in inputs],
-    }
-    about = {"command": command, **answering.about}
-    whole_videos = followers is not None
-    folder = _earlier_run(Path(out), identity, inputs, answering.block, about) if resume else None
-    items = _started(_opened(inputs, answering.settings))
+    identity = {**answering.identity, **follow.identity(), "inputs": [_named(each) for each in inputs]}
+    about = {"command": without_secrets(command), **answering.about}
+    folder: RunFolder | None = None
+    if resume:
+        # What is made of a frame of these depends on the frames before it.
+        whole_videos = answering.settings.save_video or followers is not None
+        folder = _earlier_run(Path(out), identity, inputs, about, block=answering.block, whole_videos=whole_videos)
+    items = _started(_opened(stored, answering.settings)) if stored or not watched else iter(())
     folder = folder or RunFolder.create(Path(out), identity, about)
-    return _Run(answering, folder, progress or Progress(), followers).over(items)
+    one = _Run(answering, folder, progress, followers)
+    return one.over_live(watched, items, live or LiveSettings()) if watched else one.over(items)
 
 
 class _Run:
@@ -163,6 +183,7 @@ class _Run:
     ) -> None:
         self.folder = folder
         self.followers = followers
+        self.followed: Mapping[str, Any] | None = None
         self.settings = settings = answering.settings
         self.block = answering.block
         self.predictor = predictor = answering.predictor
@@ -172,30 +193,74 @@ class _Run:
         self.profile = Profile()
         self.task = answering.task
         self.uploader = Uploader(predictor.model.device)
-        self.writer = Writer(folder, save_images=settings.save_images, save_heatmaps=settings.save_heatmaps)
+        self.writer = Writer(
+            folder,
+            save_images=settings.save_images,
+            save_heatmaps=settings.save_heatmaps,
+            save_video=settings.save_video,
+        )
+        self.screen: Screen | None = None
 
     def over(self, items: Iterator[Item]) -> RunReport:
         start = perf_counter()
         if not self.folder.finished:
-            with self._described():
+            with self._described(), self._shown():
                 self._predict_all(_after_kept(items, self.folder))
-                self._sum_up()
             clear_all(self.folder.path)
-        seconds = perf_counter() - start
-        followed = self.folder.about.get("followed")
-        return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile, followed)
+        return self._report(start)
 
-    def _sum_up(self) -> None:
-        """Say in run.json what was followed in all."""
-        if self.followers is not None:
-            totals = totals_of(self.folder.rows_path).to_dict()
-            self.folder.about = {**self.folder.about, "followed": totals}
-            if not totals["sources"]:
+    def over_live(self, sources: Sequence[LiveSource], items: Iterator[Item], settings: LiveSettings) -> RunReport:
+        """Look at live sources, and beside them at what does not run away."""
+        start = perf_counter()
+        interrupted = False
+        max_pixels = self.settings.max_pixels
+        with Feeds(sources, settings, tell=self.progress.note, max_pixels=max_pixels) as feeds:
+            try:
+                with self._described(feeds), self._shown(self._set_threshold):
+                    self._predict_live(feeds, items)
+            except KeyboardInterrupt:
+                interrupted = True
+            clear_all(self.folder.path)
+            return replace(self._report(start), live=feeds.report(), interrupted=interrupted)
+
+    def _report(self, start: float) -> RunReport:
+        seconds = perf_counter() - start
+        counts = dict(self.folder.counts)
+        kept, followed = self.folder.kept, self._totals()
+        return RunReport(self.folder.path, counts, kept, seconds, self.profile, followed=followed)
+
+    def _totals(self) -> Mapping[str, Any] | None:
+        """What was followed in all."""
+        if self.followers is not None and self.followed is None:
+            self.followed = totals_of(self.folder.rows_path).to_dict()
+            if not self.followed["sources"]:
                 self.progress.note("Nothing was followed: what is followed are frames of videos, and there were none")
+        return self.followed
 
     @contextmanager
-    def _described(self) -> Iterator[None]:
-        """Keep run.json true however the run ends."""
+    def _shown(self, threshold_changed: Callable[[float], None] = lambda threshold: None) -> Iterator[None]:
+        """Have a screen, if one is wanted."""
+        if not self.settings.show:
+            yield
+            return
+        self.screen = Screen(
+            self.folder.path / SAVED_FOLDER,
+            self.progress.note,
+            threshold=threshold_of(self.predictor.model),
+            threshold_changed=threshold_changed,
+        )
+        try:
+            yield
+        finally:
+            self.screen.close()
+
+    def _set_threshold(self, threshold: float) -> None:
+        """Live sources are seen once, so their rows need not be what another run would give."""
+        self.predictor.model.with_predict_options(threshold=threshold)
+
+    @contextmanager
+    def _described(self, feeds: Feeds | None = None) -> Iterator[None]:
+        """Keep run.json true however the run ends, and have videos finished that have come to their end."""
         state = "failed"
         self.progress.start(self.folder.kept)
         try:
@@ -208,7 +273,13 @@ class _Run:
             self.progress.finish()
             # On a full disk this fails, too; what failed first is what the user has to know.
             with contextlib.suppress(OutputError) if state != "done" else nullcontext():
+                self.writer.close(whole=state == "done" or feeds is not None)
                 self.folder.close()
+                if feeds is not None:
+                    live = {name: asdict(report) for name, report in feeds.report().items()}
+                    self.folder.about = {**self.folder.about, "live": live, "drop": feeds.settings.drop}
+                if self.followers is not None and (state == "done" or feeds is not None):
+                    self.folder.about = {**self.folder.about, "followed": self._totals()}
                 self.folder.describe(state)
 
     def _predict_all(self, items: Iterable[Item]) -> None:
@@ -218,9 +289,41 @@ class _Run:
             ahead(self._blocks(items, pool), depth=1) as blocks,
         ):
             for block in _timed(blocks, self.profile, "wait for pictures"):
-                outcomes = self._predict(block)
-                with self.profile.measure("wait for the writer"):
-                    writer.put(outcomes)
+                self._answer(block, writer)
+                if self.screen is not None and self.screen.quit:
+                    raise KeyboardInterrupt
+
+    def _predict_live(self, feeds: Feeds, items: Iterable[Item]) -> None:
+        with (
+            ThreadPoolExecutor(self.settings.readers, "cvtl-decode") as pool,
+            Behind(self._write, depth=1) as writer,
+            ahead(items, depth=1) as stored,
+        ):
+            for found in rounds(feeds, stored, self._decode, most=self.block, pool=pool):
+                if found:
+                    items, decoded = zip(*found, strict=True)
+                    self._answer(self._block(list(items), list(decoded)), writer)
+                if self.screen is not None:
+                    self.screen.poll()
+                    if self.screen.quit:
+                        break
+            writer.put(list(map(self._never_seen, never_seen(feeds))))
+
+    def _answer(self, block: Block, writer: Behind[list[Outcome]]) -> None:
+        outcomes = self._predict(block)
+        with self.profile.measure("wait for the writer"):
+            writer.put(outcomes)
+        if self.screen is not None:
+            for each in outcomes:
+                if each.image is not None:
+                    self.screen.show(
+                        each.row.source, each.image, each.result, frame=each.row.frame, arrived=each.arrived
+                    )
+
+    def _block(self, items: list[Item], decoded: list[Decoded]) -> Block:
+        with self.profile.measure("copy"):
+            upload = self.uploader.upload([each.image for each in decoded if each.image is not None])
+        return Block(items, decoded, upload)
 
     def _blocks(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Block]:
         """Decode beside each other, ahead of what is asked for."""
@@ -232,10 +335,7 @@ class _Run:
             if not waiting:
                 return
             pairs = waiting.popleft()
-            decoded = [future.result() for _, future in pairs]
-            with self.profile.measure("copy"):
-                upload = self.uploader.upload([each.image for each in decoded if each.image is not None])
-            yield Block([item for item, _ in pairs], decoded, upload)
+            yield self._block([item for item, _ in pairs], [future.result() for _, future in pairs])
 
     def _decode(self, item: Item) -> Decoded:
         return item.load(max_pixels=self.settings.max_pixels, profile=self.profile)
@@ -267,8 +367,14 @@ class _Run:
             task=self.task,
             result=None if result is None else result.to_dict(),
         )
-        drawn = self.settings.save_images or self.settings.save_heatmaps or isinstance(result, Picture)
-        return Outcome(row, decoded.image if drawn else None, result if drawn else None)
+        drawn = self.settings.draws or isinstance(result, Picture)
+        image = decoded.image if drawn else None
+        return Outcome(row, image, result if drawn else None, rate=item.rate, arrived=item.arrived)
+
+    def _never_seen(self, source: tuple[str, str]) -> Outcome:
+        """The row of a live source that gave no frame at all."""
+        name, error = source
+        return Outcome(Row(source=name, status="unreadable", error=error, task=self.task))
 
     def _followed(self, item: Item, decoded: Decoded, result: Result) -> Result:
         """What earlier frames say of it, too. Items come in order, whatever the batches."""
@@ -297,12 +403,28 @@ def _files(weights: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]
     return tuple(str(path) for path in ([weights] if isinstance(weights, (str, Path)) else weights))
 
 
+def _named(given: str | Path | int | UInt8Image) -> str:
+    """An input as run.json names it."""
+    if isinstance(given, np.ndarray):
+        return "array"
+    text = str(given)
+    return public_address(text) if is_address(text) else str(Path(text))
+
+
 def _earlier_run(
-    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], block: int, about: Mapping[str, Any]
+    out: Path,
+    identity: Mapping[str, Any],
+    inputs: Sequence[Any],
+    about: Mapping[str, Any],
+    *,
+    block: int,
+    whole_videos: bool,
 ) -> RunFolder | None:
+    if split_inputs(inputs)[0]:
+        raise UsageError("a run over cameras or streams cannot go on", hint="Begin another one in another folder")
     if any(not isinstance(each, (str, Path)) or str(each) == "-" for each in inputs):
         raise UsageError("a run over standard input or arrays cannot go on", hint="Give files, folders or a list file")
-    return RunFolder.resume(out, identity, block=block, about=about)
+    return RunFolder.resume(out, identity, block=block, about=about, whole_videos=whole_videos)
 
 
 def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:

@@ -7,7 +7,7 @@ absolute pixels of the upright picture. Drawing is done by the `supervision` lib
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -163,6 +163,11 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def where(self, keep: Tensor) -> Detections:
+        """Those for which `keep`, boolean (N,), is true."""
+        ids = None if self.ids is None else self.ids[keep]
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], ids=ids)
 
     def to_dict(self) -> dict[str, Any]:
         """The row form."""

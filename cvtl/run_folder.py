@@ -18,6 +18,8 @@ ROWS_NAME = "rows.jsonl"
 DESCRIPTION_NAME = "run.json"
 PICTURES_FOLDER = "pictures"
 HEATMAPS_FOLDER = "heatmaps"
+VIDEOS_FOLDER = "videos"
+SAVED_FOLDER = "saved"
 
 
 @dataclass
@@ -66,7 +68,13 @@ class RunFolder:
 
     @classmethod
     def resume(
-        cls, path: Path, identity: Mapping[str, Any], *, block: int, about: Mapping[str, Any] | None = None
+        cls,
+        path: Path,
+        identity: Mapping[str, Any],
+        *,
+        block: int,
+        about: Mapping[str, Any] | None = None,
+        whole_videos: bool = False,
     ) -> RunFolder | None:
         """Go on with the run in a folder; whole blocks of rows are kept, so that batches fall as they would have.
 
@@ -75,6 +83,8 @@ class RunFolder:
             identity: must equal the earlier run's.
             block: rows per block.
             about: what else to write down of the run.
+            whole_videos: go on where a video or a picture begins, because what is made of a frame depends on those
+                before it.
 
         Returns:
             The run; None where the folder holds none.
@@ -99,10 +109,10 @@ class RunFolder:
             )
         folder = cls(path, dict(identity), about=dict(about or {}))
         done = description["state"] == "done"
-        folder._keep(block=1 if done else block)
+        folder._keep(block=1 if done else block, whole_videos=whole_videos and not done)
         folder.finished = done and folder.counts == Counter(description.get("counts"))
         if done and not folder.finished:
-            folder._keep(block=block)
+            folder._keep(block=block, whole_videos=whole_videos)
         return folder
 
     def kept_sources(self) -> Iterator[tuple[str, int | None]]:
@@ -154,24 +164,40 @@ class RunFolder:
         finally:
             self._stream = None
 
-    def _keep(self, block: int) -> None:
+    def _keep(self, block: int, *, whole_videos: bool) -> None:
         """Cut the rows back to whole blocks, and count what stays."""
         self.kept, self.counts = 0, Counter()
         if not self.rows_path.exists():
             return
-        end = kept_end = 0
-        waiting: list[str] = []
+        seen: Counter[str] = Counter()
+        number = end = kept_end = 0
+        at_boundary: tuple[Counter[str], int] | None = None
+        within_video = False
+
+        def keep() -> None:
+            nonlocal kept_end
+            if at_boundary is not None:
+                self.counts, kept_end = at_boundary
+
         with open(self.rows_path, "rb") as stream:
             for line in stream:
-                status = _status_of(line)
-                if status is None:
+                row = _row_in(line)
+                if row is None:
                     break
-                end += len(line)
-                waiting.append(status)
-                if len(waiting) == block:
-                    self.counts.update(waiting)
-                    self.kept, kept_end = self.kept + block, end
-                    waiting.clear()
+                # Whether a video goes on behind a block, only the next row tells.
+                if row["frame"] in (None, 0):
+                    keep()
+                at_boundary = None
+                number, end = number + 1, end + len(line)
+                seen[str(row["status"])] += 1
+                within_video = whole_videos and row["frame"] is not None
+                if number % block == 0:
+                    at_boundary = (seen.copy(), end)
+                    if not whole_videos:
+                        keep()
+        if not within_video:
+            keep()
+        self.kept = sum(self.counts.values())
         if self.rows_path.stat().st_size > kept_end:
             os.truncate(self.rows_path, kept_end)
 
@@ -230,12 +256,13 @@ def _write_whole(stream: IO[bytes], content: bytes) -> None:
         raise
 
 
-def _status_of(line: bytes) -> str | None:
-    """The status in a whole row; None for what a kill has left of one."""
+def _row_in(line: bytes) -> dict[str, Any] | None:
+    """A whole row; None for what a kill has left of one."""
     try:
-        return str(json.loads(line)["status"]) if line.endswith(b"\n") else None
-    except (ValueError, KeyError, TypeError):
+        row = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
         return None
+    return row if isinstance(row, dict) and {"status", "frame"} <= row.keys() else None
 
 
 def _read_description(path: Path) -> dict[str, Any] | None:

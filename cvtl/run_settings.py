@@ -31,15 +31,26 @@ class RunSettings(Options):
     include: tuple[str, ...] = Field((), description="only inputs whose name fits one of these patterns, like '*.jpg'")
     exclude: tuple[str, ...] = Field((), description="no inputs whose name fits one of these patterns")
     save_images: bool = Field(False, description="write the pictures with the results drawn into them")
+    save_video: bool = Field(
+        False, description="write videos and live sources with the results drawn into them, as videos; and pictures"
+    )
     save_heatmaps: bool = Field(False, description="write a picture per class that shows where it answers")
+    show: bool = Field(
+        False,
+        description="show the results in a window as they come: q quits, space pauses, s saves the frame, + and - "
+        "change the threshold; without a display as with --save-video",
+    )
     max_failures: int | None = Field(None, ge=0, description="stop once more inputs than this are bad")
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures are needed behind the model."""
+        return self.save_images or self.save_video or self.save_heatmaps or self.show
 
     def identity(self) -> dict[str, Any]:
         """The settings that rows and pictures depend on: a run goes on only with the same."""
-        return self.model_dump(
-            mode="json",
-            include={"batch_size", "precision", "max_pixels", "include", "exclude", "save_images", "save_heatmaps"},
-        )
+        kept = {"batch_size", "precision", "max_pixels", "include", "exclude", "save_images", "save_heatmaps"}
+        return self.model_dump(mode="json", include=kept | ({"save_video"} if self.save_video else set()))
 
 
 class DetectorSettings(Options):

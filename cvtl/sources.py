@@ -52,6 +52,8 @@ class Item:
         frame: number of the frame in a video, from 0.
         time: of the frame, in seconds from the video's start.
         video: path of the video that stands for its frames.
+        rate: frames a second of the video that this is a frame of.
+        arrived: when a live source gave it, on the clock of `time.perf_counter`.
 
     Example:
         >>> Item("empty.jpg", read=bytes).load().error
@@ -65,6 +67,8 @@ class Item:
     frame: int | None = None
     time: float | None = None
     video: str | None = None
+    rate: float | None = None
+    arrived: float | None = None
 
     def load(self, *, max_pixels: int = DEFAULT_MAX_PIXELS, profile: Profile | None = None) -> Decoded:
         """Read and decode; what cannot be opened is `unreadable`.
@@ -276,7 +280,7 @@ def _frames(item: Item, path: str, max_pixels: int) -> Iterator[Item]:
     for frame in read_frames(path, max_pixels=max_pixels):
         image = frame.decoded.image
         fault = frame.decoded if image is None else None
-        yield Item(item.source, image=image, fault=fault, frame=frame.number, time=frame.time)
+        yield Item(item.source, image=image, fault=fault, frame=frame.number, time=frame.time, rate=frame.rate)
 
 
 def _listed(lines: Iterable[bytes], folder: str) -> Iterator[Item]:

@@ -27,11 +27,13 @@ class Frame:
         decoded: the upright picture, or what is wrong from here on.
         number: from 0.
         time: in seconds from the video's start.
+        rate: frames a second, as the video says; None if it does not.
     """
 
     decoded: Decoded
     number: int
     time: float
+    rate: float | None = None
 
 
 def names_video(name: str) -> bool:
@@ -71,16 +73,17 @@ def _frames_of(video: cv2.VideoCapture, max_pixels: int) -> Iterator[Frame]:
         yield Frame(Decoded(None, "too_large", what, width, height), 0, 0.0)
         return
     number, time = 0, 0.0
+    rate = video.get(cv2.CAP_PROP_FPS) or None
     while (image := _next_image(video)) is not None:
         time = round(video.get(cv2.CAP_PROP_POS_MSEC) / 1000, 3)
-        yield Frame(of_array(image), number, time)
+        yield Frame(of_array(image), number, time, rate)
         number += 1
     promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     if number == 0:
         yield Frame(Decoded(None, "unreadable", "it is not a video, or of a kind that cannot be read"), 0, 0.0)
     elif promised - number > max(_MISSED_FRAMES, _MISSED_PART * promised):
         what = f"the video ends early: {number} of {promised} frames can be read"
-        yield Frame(Decoded(None, "truncated", what, width, height), number, time)
+        yield Frame(Decoded(None, "truncated", what, width, height), number, time, rate)
 
 
 def _next_image(video: cv2.VideoCapture) -> UInt8Image | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cvtl.addresses import address_path
 from cvtl.files import write_atomically
 from cvtl.images import encode
 from cvtl.results import Detections, Picture, Row
-from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER
+from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, VIDEOS_FOLDER
 from cvtl.sources import PICTURE_SUFFIXES
+from cvtl.video_files import LIVE_RATE, USUAL_RATE, VIDEO_SUFFIX, VideoFile
+from cvtl.videos import names_video
 
 if TYPE_CHECKING:
     from cvtl.results import Result, UInt8Image
@@ -34,11 +38,20 @@ class Outcome:
         row: without the place of a written picture.
         image: the upright picture, where it is needed for drawing.
         result: what the model said.
+        rate: frames a second of the video that it is a frame of.
+        arrived: when a live source gave it, on the clock of `time.perf_counter`.
     """
 
     row: Row
     image: UInt8Image | None = None
     result: Result | None = None
+    rate: float | None = None
+    arrived: float | None = None
+
+    @cached_property
+    def drawn(self) -> UInt8Image | None:
+        """The picture with the result in it; as it is where there is no result."""
+        return self.image if self.image is None or self.result is None else self.result.draw(self.image)
 
 
 class Writer:
@@ -48,12 +61,18 @@ class Writer:
         folder: the run's folder.
         save_images: whether to write each picture with its result drawn into it.
         save_heatmaps: whether to write each picture once per class with the class's answer laid over it.
+        save_video: whether to write frames with their results as videos, and pictures that are no frames as
+            `save_images` does.
     """
 
-    def __init__(self, folder: RunFolder, *, save_images: bool = False, save_heatmaps: bool = False) -> None:
+    def __init__(
+        self, folder: RunFolder, *, save_images: bool = False, save_heatmaps: bool = False, save_video: bool = False
+    ) -> None:
         self.folder = folder
         self.save_images = save_images
         self.save_heatmaps = save_heatmaps
+        self.save_video = save_video
+        self._videos: dict[str, VideoFile] = {}
 
     def write(self, outcomes: list[Outcome]) -> None:
         """Write a block of outcomes.
@@ -64,19 +83,53 @@ class Writer:
         rows = [self._with_pictures(outcome) for outcome in outcomes]
         self.folder.append([(row.status, row.to_json()) for row in rows])
 
+    def close(self, *, whole: bool) -> None:
+        """Finish the videos.
+
+        Args:
+            whole: whether they have come to their end; otherwise they are left as unfinished.
+
+        Raises:
+            OutputError: one of them is not whole on the disk.
+        """
+        videos, self._videos = self._videos, {}
+        for video in videos.values():
+            if whole:
+                video.finish()
+            else:
+                video.abandon()
+
     def _with_pictures(self, outcome: Outcome) -> Row:
         row, image, result = outcome.row, outcome.image, outcome.result
-        if image is None or result is None:
+        if self.save_video:
+            self._film(outcome)
+        if image is None or result is None or outcome.drawn is None:
             return row
         name = output_name(row.source, row.frame)
-        if self.save_images or isinstance(result, Picture):
-            self._save(f"{PICTURES_FOLDER}/{name}", result.draw(image))
+        if self.save_images or isinstance(result, Picture) or (self.save_video and row.frame is None):
+            self._save(f"{PICTURES_FOLDER}/{name}", outcome.drawn)
         if self.save_heatmaps and isinstance(result, Detections) and result.heatmaps is not None:
             for label, heatmap in zip(result.classes, result.heatmaps.numpy(), strict=True):
                 self._save(f"{HEATMAPS_FOLDER}/{_file_name(label)}/{name}", overlay(image, heatmap))
         if isinstance(result, Picture):
             return replace(row, result={"picture": f"{PICTURES_FOLDER}/{name}"})
         return row
+
+    def _film(self, outcome: Outcome) -> None:
+        """Add a frame to its video; the video before it is over, unless it is a live source's."""
+        row = outcome.row
+        live = outcome.arrived is not None
+        if not live:
+            over = [name for name, video in self._videos.items() if not video.live]
+            for name in over:
+                if name != row.source or row.frame in (None, 0):
+                    self._videos.pop(name).finish()
+        if row.frame is None or outcome.drawn is None:
+            return
+        if row.source not in self._videos:
+            path = self.folder.path / VIDEOS_FOLDER / video_name(row.source)
+            self._videos[row.source] = VideoFile(path, LIVE_RATE if live else outcome.rate or USUAL_RATE, live=live)
+        self._videos[row.source].write(outcome.drawn, row.time if live else None)
 
     def _save(self, name: str, image: UInt8Image) -> None:
         write_atomically(self.folder.path / name, encode(image, Path(name).suffix))
@@ -89,7 +142,22 @@ def output_name(source: str, frame: int | None) -> str:
         >>> output_name("a/b.jpg", None), output_name("clip.mp4", 7)
         ('a/b.jpg', 'clip.mp4/000007.jpg')
     """
-    return picture_name(source if frame is None else f"{source}/{frame:06d}.jpg")
+    path = address_path(source)
+    return picture_name(path if frame is None else f"{path}/{frame:06d}.jpg")
+
+
+def video_name(source: str) -> str:
+    """What the video of a source is called in the output's tree.
+
+    Example:
+        >>> video_name("a/clip.mp4"), video_name("clip.avi"), video_name("rtsp://10.0.0.7:554/door")
+        ('a/clip.mp4', 'clip.avi.mp4', 'rtsp/10.0.0.7_554/door.mp4')
+    """
+    path = PurePosixPath(address_path(source))
+    # 'a.avi' becomes 'a.avi.mp4', so a real 'a.avi.mp4' must become something else, and so on.
+    bare = re.sub(r"(\.mp4)+$", "", path.name, flags=re.IGNORECASE)
+    plain = path.suffix.lower() == VIDEO_SUFFIX and not names_video(bare)
+    return "/".join([*map(_safe_folder, path.parts[:-1]), path.name + ("" if plain else VIDEO_SUFFIX)])
 
 
 def picture_name(source: str) -> str:

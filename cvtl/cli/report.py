@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, ROWS_NAME
+from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, ROWS_NAME, VIDEOS_FOLDER
 from cvtl.terminal import print_json, printable, table, terminal
 from cvtl.tracking.totals import counts_text
 
 if TYPE_CHECKING:
+    from cvtl.live import FeedReport
     from cvtl.pipeline import RunReport
 
 _MOST_INPUTS_LISTED = 10
 _MOST_RESULTS_LISTED = 20
 _MOST_BAD_LISTED = 5
 _BOX = "box (x1 y1 x2 y2)"
+_WRITTEN = {"rows": ROWS_NAME, "pictures": PICTURES_FOLDER, "videos": VIDEOS_FOLDER, "heat maps": HEATMAPS_FOLDER}
 _HEADINGS = {
     "names": "name",
     "ids": "#",
@@ -54,12 +57,19 @@ def print_report(
     if report.inputs <= _MOST_INPUTS_LISTED and report.counts.get("ok"):
         console.print(result_table([row for row in rows_of(report) if row["status"] == "ok"], point_names))
     _print_bad(report, console)
+    for name, feed in report.live.items():
+        console.print(printable(f"{name}: {_feed(feed)}"), soft_wrap=True)
     if report.followed:
         console.print(printable(_followed(report.followed)), soft_wrap=True)
     if profile:
         _print_profile(report, console)
     console.print(_counts(report))
-    for name, path in (("rows", ROWS_NAME), ("pictures", PICTURES_FOLDER), ("heat maps", HEATMAPS_FOLDER)):
+    for name, path in (
+        ("rows", ROWS_NAME),
+        ("pictures", PICTURES_FOLDER),
+        ("videos", VIDEOS_FOLDER),
+        ("heat maps", HEATMAPS_FOLDER),
+    ):
         if (report.out / path).exists():
             console.print(printable(f"{name}: {report.out / path}"), soft_wrap=True)
 
@@ -130,6 +140,13 @@ def _followed(totals: Mapping[str, Any]) -> str:
     return "; ".join([found, *(counts_text(name, counts) for name, counts in totals["counts"].items())])
 
 
+def _feed(feed: FeedReport) -> str:
+    again = f", opened {feed.connections} times" * (feed.connections > 1)
+    dropped = f", {feed.dropped} dropped as stale" if feed.dropped else ""
+    away = f"; {feed.state}: {feed.error}" if feed.state != "connected" else ""
+    return f"{feed.frames} frames, {feed.taken} looked at{dropped}{again}{away}"
+
+
 def _counts(report: RunReport) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(report.counts.items()))
     resumed = f" ({report.resumed} of them from before)" if report.resumed else ""
@@ -147,6 +164,8 @@ def summary_of(report: RunReport, task: str, *, profile: bool = False) -> dict[s
         "resumed": report.resumed,
         "seconds": round(report.seconds, 3),
     }
+    if report.live:
+        summary["live"] = {name: asdict(feed) for name, feed in report.live.items()}
     if report.followed is not None:
         summary["followed"] = report.followed
     if profile:

@@ -24,6 +24,7 @@ from cvtl.cli.parser import VerbParser, values_of
 from cvtl.cli.report import print_report
 from cvtl.errors import ExitCode, Interrupted, PluginError, UsageError
 from cvtl.files import write_atomically
+from cvtl.live.settings import LiveSettings
 from cvtl.making import is_for_maker, maker
 from cvtl.options import Options, make_options
 from cvtl.registry import PluginSpec
@@ -123,6 +124,8 @@ def _told(report: RunReport, task: str, options: Mapping[str, Any], *, point_nam
     """Print what came of a run, and give the exit code."""
     if not options["quiet"]:
         print_report(report, task=task, as_json=options["json"], profile=options["profile"], point_names=point_names)
+    if report.interrupted:
+        return ExitCode.INTERRUPTED
     return ExitCode.SOME_BAD_INPUTS if report.bad else ExitCode.OK
 
 
@@ -159,6 +162,8 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
             *([("cvtl run detect --weights w.safetensors --tile 640 aerial.tif", _TILED)] * (task == "detect")),
             *([("cvtl run detect --weights w.safetensors --zones z.yaml street.mp4", _COUNTED)] * (task == "detect")),
             *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
+            (f"cvtl run {task} --weights w.safetensors 0 --show", "the first webcam, in a window"),
+            (f"cvtl run {task} --weights w.safetensors clip.mp4 --save-video", "each frame of a video"),
             (f"find . -name '*.jpg' | cvtl run {task} --weights w.safetensors -", "a list on standard input"),
             (f"cvtl run {task} --weights w.safetensors photos/ --print-config > r.yaml", "for --config r.yaml"),
         ],
@@ -166,7 +171,10 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
         config=True,
     )
     parser.add_operand(
-        "inputs", many=True, help="files, folders, patterns, .txt lists, zip or tar archives, or - for a list on stdin"
+        "inputs",
+        many=True,
+        help="files, videos, folders, patterns, .txt lists, zip or tar archives, - for a list on stdin; numbers of "
+        "webcams, addresses of streams (rtsp://...)",
     )
     own = making.making_options_type().model_fields if making else {}
     of_maker = own["weights"].description if "weights" in own else ""
@@ -186,6 +194,7 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
     parser.add_flag("json", help="print the summary as JSON, and nothing else")
     parser.add_flag("profile", help="print where the time went and what bounds the run")
     parser.add_fields(RunSettings, "how to run")
+    parser.add_fields(LiveSettings, "webcams and streams")
     if task in _IN_BOXES:
         parser.add_fields(DetectorSettings, "pictures with several objects")
     if task == "detect":
@@ -232,6 +241,7 @@ def _run(
     *,
     making: Mapping[str, Any] | None = None,
 ) -> RunReport:
+    from cvtl.live import split_inputs
     from cvtl.pipeline import run
     from cvtl.sources import count_sources
     from cvtl.terminal_progress import choose_progress
@@ -239,7 +249,9 @@ def _run(
     settings = make_options(RunSettings, values_of(RunSettings, options))
     inputs = options["inputs"]
     quiet = options["quiet"] or options["json"]
-    total = None if quiet else count_sources(inputs, include=settings.include, exclude=settings.exclude)
+    live, stored = split_inputs(inputs)
+    uncounted = quiet or live
+    total = None if uncounted else count_sources(stored, include=settings.include, exclude=settings.exclude)
     return run(
         inputs,
         weights,
@@ -251,6 +263,7 @@ def _run(
         making=making,
         detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
         tiling=make_options(TilingSettings, values_of(TilingSettings, options)) if task == "detect" else None,
+        live=make_options(LiveSettings, values_of(LiveSettings, options)),
         follow=make_options(FollowSettings, {name: options[name] for name in _FOLLOWED.get(task, ())}),
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),

@@ -21,6 +21,8 @@ from cvtl.tracking.zone_file import Places, read_places
 
 _TRACE_SECONDS = 1.0
 _SINGLE = 0
+# Instances with landmarks have no class.
+_INSTANCES = ("instance",)
 # Below, a localizer says that there is more likely nothing.
 _PRESENT = 0.5
 
@@ -142,7 +144,7 @@ class Follower:
                 # Instances have the detector's boxes and no score of it: all of them count.
                 count = len(result.boxes)
                 ids = self._numbers(result.boxes, torch.ones(count), torch.zeros(count, dtype=torch.int64), time)
-                result = replace(result, ids=ids, motion=self._motion((), time, size_wh))
+                result = replace(result, ids=ids, motion=self._motion(_INSTANCES, time, size_wh))
             return result if self._settings.smooth is None else self._smoothed(result, time, self._settings.smooth)
         if isinstance(result, Localization) and self._settings.smooth is not None:
             return self._smoothed_box(result, time, self._settings.smooth)

@@ -135,8 +135,6 @@ class Places(BaseModel):
                     similar = get_close_matches(each, known) or known[:10]
                     hint = f"Known are {', '.join(similar)}" if known else "What is followed has no classes"
                     raise UsageError(f"zones '{path}': {name}.classes: there is no class '{each}'", hint=hint)
-            if place.per_class and not known:
-                raise UsageError(f"zones '{path}': {name}.per_class: what is followed has no classes")
 
 
 def read_places(path: str) -> Places:
