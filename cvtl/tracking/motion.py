@@ -13,6 +13,10 @@ from cvtl.data import UInt8Image
 from cvtl.drawing import line_width, text_scale
 from cvtl.tracking.totals import counts_text
 
+_WHITE = (255, 255, 255)
+# Length of an arrow in widths of lines.
+_ARROW = 12
+
 
 @dataclass(frozen=True, eq=False)
 class Shape:
@@ -60,11 +64,14 @@ class Motion:
             cv2.polylines(scene, [np.rint(trace).astype(np.int32)], False, colour, thickness, cv2.LINE_AA)
         for shape in self.shapes:
             corners = np.rint(shape.points).astype(np.int32)
-            cv2.polylines(scene, [corners], shape.closed, (255, 255, 255), 2 * thickness, cv2.LINE_AA)
+            cv2.polylines(scene, [corners], shape.closed, _WHITE, thickness, cv2.LINE_AA)
+            if not shape.closed:
+                _draw_arrow(scene, shape.points, thickness)
+        for shape in self.shapes:
             supervision.draw_text(
                 scene,
                 counts_text(shape.name, shape.counts),
-                supervision.Point(*map(int, corners.mean(axis=0))),
+                supervision.Point(*map(int, shape.points.mean(axis=0))),
                 text_color=supervision.Color.BLACK,
                 text_scale=text_scale(scene),
                 text_thickness=thickness,
@@ -72,3 +79,17 @@ class Motion:
                 background_color=supervision.Color.WHITE,
             )
         return scene
+
+
+def _draw_arrow(scene: UInt8Image, line: npt.NDArray[np.float64], thickness: int) -> None:
+    """From the line's first quarter to the side that is `in`."""
+    import cv2
+
+    start, end = line
+    along = end - start
+    foot = start + along / 4
+    left = np.array([along[1], -along[0]]) / max(float(np.hypot(*along)), 1.0)
+    tip = foot + left * _ARROW * thickness
+    cv2.arrowedLine(
+        scene, np.rint(foot).astype(int), np.rint(tip).astype(int), _WHITE, thickness, cv2.LINE_AA, tipLength=0.4
+    )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# In Hz, for what moves by its own size in a second. Chosen so that a face is late by less than a frame: docs/tracking.md.
+# In Hz, for what moves by its own size in a second: a face is then late by less than a frame (docs/tracking.md).
 QUICKNESS = 8.0
 # The paper's: the speed is averaged over 1 / (2 pi) seconds.
 _SPEED_CUTOFF = 1.0

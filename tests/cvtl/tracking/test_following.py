@@ -23,7 +23,9 @@ NAMES = ("nose", "tail")
 @pytest.fixture
 def zones(tmp_path: Path) -> str:
     path = tmp_path / "zones.yaml"
-    path.write_text("lines: {gate: {points: [[160, 240], [160, 0]]}}\nzones: {all: {points: [[0, 0], [319, 0], [0, 239]]}}")
+    path.write_text(
+        "lines: {gate: {points: [[160, 240], [160, 0]]}}\nzones: {all: {points: [[0, 0], [319, 0], [0, 239]]}}"
+    )
     return str(path)
 
 
