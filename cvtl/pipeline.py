@@ -161,6 +161,7 @@ def run(
         answering.predictor.model.classes,
         in_boxes=request.detector.detector is not None,
         interleaved=bool(watched),
+        tell=progress.note,
     )
     identity = {**answering.identity, **follow.identity(), "inputs": [_named(each) for each in inputs]}
     about = {"command": without_secrets(command), **answering.about}

@@ -85,8 +85,8 @@ def stream(
     given = [source] if isinstance(source, (str, Path, int)) else list(source)
     watched, stored = split_inputs(given)
     items = open_sources(stored) if stored or not watched else iter(())
-    followers = Followers(follow or FollowSettings(), model.classes, interleaved=True)
     tell = tell or _say
+    followers = Followers(follow or FollowSettings(), model.classes, interleaved=True, tell=tell)
     screen = _screen(model, tell) if show else None
     with closing(screen) if screen is not None else nullcontext():
         yield from _answers(model, Feeds(watched, live, tell=tell), items, screen, followers)

@@ -49,9 +49,13 @@ class Counting:
     def __init__(self, places: Places, source: str, size_wh: tuple[int, int]) -> None:
         scale = np.array(size_wh, float) if places.units == "fractions" else np.ones(2)
         self._counters: dict[str, _LineCounter | _ZoneCounter] = {}
+        self.outside: list[str] = []
+        """Names of the lines and zones that lie beyond the frame: somebody has mistaken its size."""
         for name, place in places.all().items():
             if place.is_in(source):
                 points = np.array(place.points) * scale
+                if (points.min(axis=0) > size_wh).any():
+                    self.outside.append(name)
                 self._counters[name] = (
                     _LineCounter(place, points) if isinstance(place, Line) else _ZoneCounter(place, points)
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +35,7 @@ class Followers:
         classes: those of the objects, for zones that name some; none where objects have no classes.
         interleaved: whether frames of several sources may come in turn, as those of cameras do. Where they do not, a
             source is forgotten when the next one begins.
+        tell: is told in a line of lines and zones that lie beyond a source's frames.
 
     Raises:
         UsageError: the file of zones cannot be used.
@@ -51,9 +52,16 @@ class Followers:
         [1]
     """
 
-    def __init__(self, settings: FollowSettings, classes: Sequence[str] = (), *, interleaved: bool = False) -> None:
+    def __init__(
+        self,
+        settings: FollowSettings,
+        classes: Sequence[str] = (),
+        *,
+        interleaved: bool = False,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.settings = settings
-        self.frames = 0
+        self._tell = tell
         self._places = None if settings.zones is None else read_places(settings.zones)
         if self._places is not None and settings.zones is not None:
             self._places.require_classes(classes, settings.zones)
@@ -74,13 +82,12 @@ class Followers:
         """
         if frame is None or time is None or not self.settings.follows:
             return result
-        self.frames += 1
         follower = self._followers.get(source)
         # A frame that does not come behind the last one is of the same source begun anew.
         if follower is None or frame <= follower.frame:
             if not self._interleaved:
                 self._followers.clear()
-            follower = self._followers[source] = Follower(source, self.settings, self._places)
+            follower = self._followers[source] = Follower(source, self.settings, self._places, self._tell)
         return follower.follow(frame, time, result, size_wh)
 
     def end(self, source: str) -> None:
@@ -89,7 +96,13 @@ class Followers:
 
 
 def followers_for(
-    settings: FollowSettings, task: str, classes: Sequence[str], *, in_boxes: bool = False, interleaved: bool = False
+    settings: FollowSettings,
+    task: str,
+    classes: Sequence[str],
+    *,
+    in_boxes: bool = False,
+    interleaved: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Followers | None:
     """What follows the results of a task; None where nothing is to be followed.
 
@@ -99,6 +112,7 @@ def followers_for(
         classes: of the model.
         in_boxes: whether landmarks are those of several objects, found by a detector.
         interleaved: as for `Followers`.
+        tell: likewise.
 
     Raises:
         UsageError: the task has nothing of the kind, or the file of zones cannot be used.
@@ -110,7 +124,7 @@ def followers_for(
         raise UsageError(f"--track and --zones follow objects in boxes, which the results of {task} are not", hint=hint)
     if settings.smooth is not None and task not in ("landmarks", "localize"):
         raise UsageError("--smooth is for points and for the box of the task localize", hint="Use --track for objects")
-    return Followers(settings, classes if task == "detect" else (), interleaved=interleaved)
+    return Followers(settings, classes if task == "detect" else (), interleaved=interleaved, tell=tell)
 
 
 class Follower:
@@ -120,9 +134,13 @@ class Follower:
         source: its name.
         settings: what to follow.
         places: lines and zones, if there are some.
+        tell: as for `Followers`.
     """
 
-    def __init__(self, source: str, settings: FollowSettings, places: Places | None = None) -> None:
+    def __init__(
+        self, source: str, settings: FollowSettings, places: Places | None, tell: Callable[[str], None]
+    ) -> None:
+        self._tell = tell
         self.frame = -1
         self._source = source
         self._settings = settings
@@ -173,6 +191,10 @@ class Follower:
             return Motion((), traces)
         if self._counting is None:
             self._counting = Counting(self._places, self._source, size_wh)
+            for name in self._counting.outside:
+                self._tell(
+                    f"'{name}' lies beyond the frames of '{self._source}', which are {size_wh[0]} x {size_wh[1]}"
+                )
         return Motion(self._counting.update(list(self._known.values()), names), traces)
 
     def _smoothed(self, result: Landmarks, time: float, seconds: float) -> Landmarks:

@@ -19,7 +19,7 @@ class FollowSettings(Options):
         0.5,
         ge=0,
         le=1,
-        description="least score of an object that gets a number; weaker ones only continue one that has it",
+        description="least score of an object that gets a number; weaker ones, down to 0.1, continue one that has it",
     )
     track_patience: float = Field(
         1.0, gt=0, le=600, description="seconds for which an object that is not seen keeps its number"

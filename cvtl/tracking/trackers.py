@@ -20,6 +20,8 @@ NO_ID = -1
 # In frames of this rate the library counts patience and speed. Times are given, so the video's own does not matter.
 _FRAMES_A_SECOND = 30.0
 _LEAST_STEP = 1e-3
+# As the paper has it: below, boxes are of anything.
+_LEAST_SCORE = 0.1
 
 
 class ClassTrackers:
@@ -29,7 +31,7 @@ class ClassTrackers:
     here belongs to one source, so that numbers do not depend on other sources, or on earlier runs of the process.
 
     Args:
-        threshold: least score of an object that gets a number; weaker ones only continue one that has it.
+        threshold: least score of an object that gets a number; weaker ones, down to 0.1, only continue one that has it.
         patience: seconds for which an object that is not seen keeps its number.
 
     Example:
@@ -73,7 +75,7 @@ class ClassTrackers:
         self._time = time
         ids = np.full(len(boxes), NO_ID, np.int64)
         for label in sorted(self._trackers.keys() | set(labels.tolist())):
-            of_class = np.flatnonzero(labels == label)
+            of_class = np.flatnonzero((labels == label) & (scores >= min(self._threshold, _LEAST_SCORE)))
             ids[of_class] = self._update_class(label, boxes[of_class], scores[of_class], time)
         return ids
 

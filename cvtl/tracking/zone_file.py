@@ -26,7 +26,9 @@ Anchor = Literal[
     "bottom_center",
     "bottom_right",
 ]
-Coordinate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Zones are painted as large as their largest coordinate.
+_MOST_PIXELS = 16384
+Coordinate = Annotated[float, Field(ge=0, le=_MOST_PIXELS, allow_inf_nan=False)]
 XY = tuple[Coordinate, Coordinate]
 _EXAMPLE = "For example: lines: {gate: {points: [[0, 300], [640, 300]]}}"
 

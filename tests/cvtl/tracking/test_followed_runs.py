@@ -169,6 +169,13 @@ def test_a_video_that_ends_early_is_followed_as_far_as_it_goes(glow: Path, lamps
     assert report.followed == {"sources": 1, "objects": 1, "counts": {}}
 
 
+def test_a_stream_for_programs_is_followed_alike(glow: Path, lamps: Path) -> None:
+    videos = [lamps.parent / name for name in ("a.mp4", "c.mp4")]
+    followed = cvtl.stream(glow, videos, follow=FollowSettings(track=True))
+    ids = [(frame.source, frame.number, result.to_dict()["ids"]) for frame, result in followed]
+    assert ids == [(name, n, [None if n == 0 else 1]) for name in ("a.mp4", "c.mp4") for n in range(11)]
+
+
 # Going on with a run that was killed
 
 

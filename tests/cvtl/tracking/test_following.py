@@ -91,7 +91,9 @@ def test_numbers_go_along_when_detections_are_sorted_or_chosen() -> None:
     )
     assert found.to_dict()["ids"] == [8, None, 7]
     assert found.where(found.scores < 0.7).to_dict()["ids"] == [None, 7]
-    assert found.to_supervision().tracker_id.tolist() == [8, -1, 7]
+    exchanged = found.to_supervision().tracker_id
+    assert exchanged is not None
+    assert exchanged.tolist() == [8, -1, 7]
 
 
 def test_sources_that_come_in_turn_are_followed_as_if_each_were_alone(zones: str) -> None:
@@ -153,6 +155,16 @@ def test_frames_in_which_nothing_is_found_are_followed() -> None:
 def test_what_a_task_has_nothing_of_is_refused(settings: FollowSettings, task: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         followers_for(settings, task, CLASSES)
+
+
+def test_zones_beyond_the_frame_are_told_of_once(tmp_path: Path) -> None:
+    (tmp_path / "z.yaml").write_text(
+        "lines: {far: {points: [[0, 900], [300, 900]]}, near: {points: [[0, 90], [900, 90]]}}"
+    )
+    told: list[str] = []
+    followers = Followers(FollowSettings(zones=str(tmp_path / "z.yaml")), CLASSES, tell=told.append)
+    follow_all(followers, "a.mp4", seed=1)
+    assert told == ["'far' lies beyond the frames of 'a.mp4', which are 320 x 240"]
 
 
 # Points and boxes that tremble
@@ -222,7 +234,7 @@ def test_numbers_traces_and_counts_are_drawn_into_a_copy(zones: str) -> None:
     assert (image == 90).all()
     assert (with_all != without).any(axis=2).sum() > 500
     # The gate is a white line up the middle.
-    assert (with_all[5, 158:163] == 255).all(axis=-1).any()
+    assert (with_all[5, 158:163] > 230).all(axis=-1).any()
 
 
 def test_an_object_keeps_its_colour_whatever_its_class() -> None:

@@ -30,7 +30,8 @@ def boxes_at(*corners: tuple[float, float], side: float = 40) -> Floats:
 
 def update(trackers: ClassTrackers, boxes: Floats, time: float, *, score: float = 0.9, label: int = 0) -> list[int]:
     count = len(boxes)
-    return trackers.update(boxes, np.full(count, score), np.full(count, label), time).tolist()
+    ids = trackers.update(boxes, np.full(count, score), np.full(count, label), time)
+    return [int(each) for each in ids]
 
 
 def numbers_of(followed: list[tuple[Moment, list[int]]], disc: int) -> list[int]:
@@ -103,6 +104,7 @@ def test_a_weak_detection_continues_a_track_and_begins_none() -> None:
     for frame in range(4, 8):
         update(trackers, boxes_at((100, 100)), frame / 25, score=0.8)
     assert update(trackers, boxes_at((102, 100)), 8 / 25, score=0.2) == [1]
+    assert update(trackers, boxes_at((104, 100)), 9 / 25, score=0.05) == [NO_ID]
 
 
 def test_no_two_objects_of_a_frame_have_one_number_however_unsure_the_detector_is() -> None:
@@ -123,7 +125,7 @@ def test_easy_scenes_are_followed_without_a_switch() -> None:
     for seed in range(3):
         paths = crowd(4, 4, size_wh=SIZE_WH, seed=seed)
         followed = follow(paths, 100, noise=0.02)
-        seen = {disc: set() for disc in range(4)}
+        seen: dict[int, set[int]] = {disc: set() for disc in range(4)}
         for moment, ids in followed:
             asked = moment.ids[moment.visible > 0.3].tolist()
             for disc, number in zip(asked, ids, strict=True):
