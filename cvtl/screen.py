@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from cvtl.addresses import address_path
 from cvtl.files import write_atomically
 from cvtl.images import encode
 from cvtl.results import Detections, Landmarks
@@ -189,7 +190,7 @@ class Screen:
     def _save(self, name: str, drawn: UInt8Image) -> None:
         from cvtl.writers import picture_name
 
-        path = write_atomically(self._folder / picture_name(f"{name}.png"), encode(drawn, ".png"))
+        path = write_atomically(self._folder / picture_name(f"{address_path(name)}.png"), encode(drawn, ".png"))
         self._tell(f"saved {path}")
 
 

@@ -24,12 +24,11 @@ from cvtl.cli.parser import VerbParser, values_of
 from cvtl.cli.report import print_report
 from cvtl.errors import ExitCode, Interrupted, PluginError, UsageError
 from cvtl.files import write_atomically
-from cvtl.live.settings import LiveSettings
 from cvtl.making import is_for_maker, maker
 from cvtl.options import Options, make_options
 from cvtl.registry import PluginSpec
 from cvtl.run_folder import next_free_folder
-from cvtl.run_settings import DetectorSettings, RunSettings, TilingSettings
+from cvtl.run_settings import DetectorSettings, LiveSettings, RunSettings, TilingSettings
 from cvtl.tasks import TASKS, get_task
 from cvtl.tracking.settings import FollowSettings
 from cvtl.weights import read_headers
