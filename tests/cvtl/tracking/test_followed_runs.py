@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 
 import cvtl
+from cvtl import weights
 from cvtl.cli.main import main
 from cvtl.data import UInt8Image
 from cvtl.errors import ExitCode, UsageError
+from cvtl.registry import plugins
 from cvtl.run_settings import RunSettings
 from cvtl.tracking import FollowSettings
 from cvtl_datasets.scenes import sample_scene
@@ -229,6 +231,59 @@ def test_a_run_goes_on_only_with_the_same_wishes(glow: Path, lamps: Path, tmp_pa
         cvtl.run([lamps], glow, tmp_path / "o", follow=FollowSettings(track=True, track_threshold=0.4), resume=True)
     with pytest.raises(UsageError, match="follow was"):
         cvtl.run([lamps], glow, tmp_path / "o", resume=True)
+
+
+# Points
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> Path:
+    """Weights of a network that has learnt nothing; where it sees its points depends on the picture all the same."""
+    import torch
+
+    torch.manual_seed(0)
+    spec = plugins().get("landmarks")
+    options = spec.options_type()(backbone="lenet5", weights="none", size=32)
+    model = spec.model_type().initialize(options, ["nose", "ear", "tail"])
+    weights.save(model, tmp_path / "points.safetensors", seed=0)
+    return tmp_path / "points.safetensors"
+
+
+def test_smoothed_points_stand_beside_those_of_a_plain_run(
+    command: Command, clip: Path, points: Path, tmp_path: Path
+) -> None:
+    words = ("run", "landmarks", clip, "--weights", points)
+    assert command(*words, "--out", "plain") == ExitCode.OK
+    assert command(*words, "--smooth", "0.2", "--out", "smooth") == ExitCode.OK
+    plain, smooth = ([row["result"] for row in rows_of(tmp_path / name)] for name in ("plain", "smooth"))
+    assert [each["measured"] for each in smooth] == [each["points"] for each in plain]
+    assert [each["scores"] for each in smooth] == [each["scores"] for each in plain]
+    assert smooth[0]["points"] == plain[0]["points"]
+    assert _way(smooth) < _way(plain)
+
+
+def test_points_of_several_objects_are_followed_by_the_detectors_boxes(
+    command: Command, clip: Path, points: Path, tmp_path: Path
+) -> None:
+    words = ("run", "landmarks", clip, "--weights", points, "--detector", _digits(), "--smooth", "0.2", "--save-images")
+    assert command(*words, "--out", "o") == ExitCode.OK
+    results = [row["result"]["instances"] for row in rows_of(tmp_path / "o")]
+    # The spurious digit at the end of the clip has no number yet.
+    assert {each["id"] for found in results[1:] for each in found} - {None} == {1, 2}
+    assert all("measured" in each for found in results for each in found)
+
+
+def test_points_without_a_detector_are_not_tracked(
+    command: Command, clip: Path, points: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("run", "landmarks", clip, "--weights", points, "--track", "--out", "o") == ExitCode.USAGE
+    assert "Name weights that find them with --detector" in capsys.readouterr().err
+
+
+def _way(results: list[dict[str, Any]]) -> float:
+    """How far the points went, all in all."""
+    points = np.array([each["points"] for each in results])
+    return float(np.abs(np.diff(points, axis=0)).sum())
 
 
 # What a user is told
