@@ -382,7 +382,8 @@ class _Run:
         if self.followers is None or decoded.width is None or decoded.height is None:
             return result
         size_wh = (decoded.width, decoded.height)
-        return self.followers.follow(item.source, item.frame, item.time, result, size_wh=size_wh)
+        with self.profile.measure("follow"):
+            return self.followers.follow(item.source, item.frame, item.time, result, size_wh=size_wh)
 
     def _write(self, outcomes: list[Outcome]) -> None:
         with self.profile.measure("write"):

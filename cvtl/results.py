@@ -194,13 +194,18 @@ class Detections:
 
     def draw(self, image: UInt8Image) -> UInt8Image:
         """Draw boxes, names and scores into a copy of the picture (H, W, 3) RGB."""
+        if self.ids is not None:
+            return self._draw_followed(image, self.ids)
         pairs = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
         captions = [f"{self.classes[label]} {score:.2f}" for label, score in pairs]
-        if self.ids is None:
-            return draw_boxes(image, self.boxes.numpy(), captions, self.labels.tolist())
-        ids = _numbers(self.ids)
-        captions = [text if each is None else f"#{each} {text}" for each, text in zip(ids, captions, strict=True)]
-        return draw_boxes(image, self.boxes.numpy(), captions, ids, self.motion)
+        return draw_boxes(image, self.boxes.numpy(), captions, self.labels.tolist())
+
+    def _draw_followed(self, image: UInt8Image, ids: Tensor) -> UInt8Image:
+        drawn = (ids >= 0) | (self.scores >= (0.0 if self.motion is None else self.motion.threshold))
+        numbers = _numbers(ids[drawn])
+        found = zip(numbers, self.labels[drawn].tolist(), self.scores[drawn].tolist(), strict=True)
+        captions = [f"#{n} " * (n is not None) + f"{self.classes[label]} {score:.2f}" for n, label, score in found]
+        return draw_boxes(image, self.boxes[drawn].numpy(), captions, numbers, self.motion)
 
 
 @dataclass(frozen=True, eq=False)

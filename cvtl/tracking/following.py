@@ -188,14 +188,15 @@ class Follower:
                 trace.popleft()
         traces = {n: np.array(trace)[:, 1:] for n, trace in self._traces.items() if self._known[n].seen}
         if self._places is None:
-            return Motion((), traces)
+            return Motion((), traces, self._settings.track_threshold)
         if self._counting is None:
             self._counting = Counting(self._places, self._source, size_wh)
             for name in self._counting.outside:
                 self._tell(
                     f"'{name}' lies beyond the frames of '{self._source}', which are {size_wh[0]} x {size_wh[1]}"
                 )
-        return Motion(self._counting.update(list(self._known.values()), names), traces)
+        shapes = self._counting.update(list(self._known.values()), names)
+        return Motion(shapes, traces, self._settings.track_threshold)
 
     def _smoothed(self, result: Landmarks, time: float, seconds: float) -> Landmarks:
         measured, scores = result.points.double().numpy(), result.visible.double().numpy()

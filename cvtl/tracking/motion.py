@@ -42,10 +42,12 @@ class Motion:
     Attributes:
         shapes: the lines and zones of the source.
         traces: float (T, 2) for each number: where the object was of late, in pixels.
+        threshold: objects without a number that are less sure are not drawn; they were there to continue others.
     """
 
     shapes: tuple[Shape, ...] = ()
     traces: Mapping[int, npt.NDArray[np.float64]] = field(default_factory=dict)
+    threshold: float = 0.0
 
     @property
     def counts(self) -> dict[str, Any]:

@@ -249,6 +249,17 @@ def test_an_object_keeps_its_colour_whatever_its_class() -> None:
     assert len(set(colours)) == 3
 
 
+def test_what_is_too_weak_for_a_number_is_not_drawn() -> None:
+    image = np.full((240, 320, 3), 90, np.uint8)
+    box, label = torch.tensor([[100.0, 100, 200, 180]]), torch.tensor([0])
+    drawn = []
+    for score in (0.3, 0.9):
+        followed = answers(FollowSettings(track=True), [Detections(box, torch.tensor([score]), label, CLASSES)])[0]
+        drawn.append(followed.draw(image))
+    assert (drawn[0] == image).all()
+    assert (drawn[1] != image).any()
+
+
 def test_instances_are_drawn_with_their_numbers() -> None:
     image = np.full((240, 320, 3), 90, np.uint8)
     (*_, followed) = answers(FollowSettings(track=True), [points_at(50, boxes=2)] * 3)
