@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cvtl.data import load_data
     from cvtl.evaluation.evaluate import evaluate
     from cvtl.evaluation.predictions import predict, read_predictions
+    from cvtl.merging import merge
     from cvtl.pipeline import run
     from cvtl.streaming import stream
     from cvtl.training.start import train_plugin as train
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate",
     "load_data",
     "load_model",
+    "merge",
     "predict",
     "read_predictions",
     "run",
@@ -35,6 +37,7 @@ _LAZY = {
     "evaluate": "cvtl.evaluation.evaluate:evaluate",
     "load_data": "cvtl.data:load_data",
     "load_model": "cvtl.weights:load",
+    "merge": "cvtl.merging:merge",
     "predict": "cvtl.evaluation.predictions:predict",
     "read_predictions": "cvtl.evaluation.predictions:read_predictions",
     "run": "cvtl.pipeline:run",

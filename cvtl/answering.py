@@ -102,9 +102,7 @@ class Request:
         }
         precision = settings.precision
         predictor = Predictor(model, precision) if self.explain is None else Explainer(model, precision, self.explain)
-        # Tiles are of one large picture at a time, so that not several of them have to be in memory.
-        block = settings.batch_size if self.tiling.tile is None else 1
-        return Answering(predictor, found.task, settings, block, identity, found.about)
+        return Answering(predictor, found.task, settings, settings.block(self.tiling), identity, found.about)
 
 
 @dataclass(frozen=True)

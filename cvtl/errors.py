@@ -70,6 +70,10 @@ class OutputError(CvtlError):
     """The results cannot be written: no space, no permission, or another run's folder."""
 
 
+class MergeError(CvtlError):
+    """Shards are missing, unfinished, or not of one run."""
+
+
 class TooManyFailuresError(CvtlError):
     """More inputs were bad than `--max-failures` allows."""
 

@@ -32,6 +32,7 @@ from cvtl.results import Picture, Row
 from cvtl.run_folder import SAVED_FOLDER, RunFolder
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.screen import Screen, threshold_of, with_display
+from cvtl.sharding import require_shardable, sharded
 from cvtl.sources import Item, open_sources
 from cvtl.tiling import Tiled
 from cvtl.tracking import Followers, FollowSettings, followers_for
@@ -153,8 +154,9 @@ def run(
     progress = progress or Progress()
     watched, stored = split_inputs(inputs)
     settings = with_display(settings or RunSettings(), progress.note)
-    answering = request.load(settings)
     follow = follow or FollowSettings()
+    require_shardable(settings, live=bool(watched), follows=follow.follows)
+    answering = request.load(settings)
     followers = followers_for(
         follow,
         answering.task,
@@ -172,6 +174,7 @@ def run(
         folder = _earlier_run(Path(out), identity, inputs, about, block=answering.block, whole_videos=whole_videos)
     items = _started(_opened(stored, answering.settings)) if stored or not watched else iter(())
     folder = folder or RunFolder.create(Path(out), identity, about)
+    items = sharded(items, answering.settings, answering.block, folder.write_down)
     one = _Run(answering, folder, progress, followers)
     return one.over_live(watched, items, live or LiveSettings()) if watched else one.over(items)
 
@@ -278,9 +281,9 @@ class _Run:
                 self.folder.close()
                 if feeds is not None:
                     live = {name: asdict(report) for name, report in feeds.report().items()}
-                    self.folder.about = {**self.folder.about, "live": live, "drop": feeds.settings.drop}
+                    self.folder.write_down(live=live, drop=feeds.settings.drop)
                 if self.followers is not None and (state == "done" or feeds is not None):
-                    self.folder.about = {**self.folder.about, "followed": self._totals()}
+                    self.folder.write_down(followed=self._totals())
                 self.folder.describe(state)
 
     def _predict_all(self, items: Iterable[Item]) -> None:

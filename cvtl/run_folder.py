@@ -93,7 +93,7 @@ class RunFolder:
             UsageError: the earlier run was another one; the differences are named.
             OutputError: the folder cannot be read or written.
         """
-        description = _read_description(path / DESCRIPTION_NAME)
+        description = read_description(path)
         if description is None:
             return None
         wanted = json.loads(json.dumps(identity))
@@ -152,6 +152,10 @@ class RunFolder:
         # File names may be any bytes; what is not Unicode becomes an escape sequence that JSON reads back.
         write_atomically(self.path / DESCRIPTION_NAME, text.encode(errors="backslashreplace"))
 
+    def write_down(self, **about: Any) -> None:
+        """Have `run.json` say more of the run, from the next `describe` on."""
+        self.about = {**self.about, **about}
+
     def close(self) -> None:
         """Close the rows; an empty run leaves an empty file."""
         try:
@@ -200,6 +204,24 @@ class RunFolder:
         self.kept = sum(self.counts.values())
         if self.rows_path.stat().st_size > kept_end:
             os.truncate(self.rows_path, kept_end)
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """What a folder's `run.json` says; None where there is none.
+
+    Raises:
+        OutputError: it cannot be read, or no run has written it.
+    """
+    path = folder / DESCRIPTION_NAME
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot read '{path}': {error}", hint="Start anew in another folder with --out") from error
+    if not isinstance(description, dict) or not {"identity", "state"} <= description.keys():
+        raise OutputError(f"'{path}' was not written by `cvtl run`", hint="Choose another folder with --out")
+    return description
 
 
 def is_run_folder(path: str) -> bool:
@@ -263,15 +285,3 @@ def _row_in(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) and {"status", "frame"} <= row.keys() else None
-
-
-def _read_description(path: Path) -> dict[str, Any] | None:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot read '{path}': {error}", hint="Start anew in another folder with --out") from error
-    if not isinstance(description, dict) or not {"identity", "state"} <= description.keys():
-        raise OutputError(f"'{path}' was not written by `cvtl run`", hint="Choose another folder with --out")
-    return description

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from cvtl.options import Options
+from cvtl.sharding import Shard
 
 DEFAULT_MAX_PIXELS = 178_956_970
 """Where Pillow, too, calls a picture a decompression bomb."""
@@ -16,6 +18,15 @@ DEFAULT_MAX_PIXELS = 178_956_970
 def default_readers() -> int:
     """Decoding threads: as many as there are cores, up to eight; a network seldom eats more."""
     return min(8, os.cpu_count() or 1)
+
+
+def _shard(text: str | None) -> str | None:
+    if text is not None:
+        try:
+            Shard.parse(text)
+        except ValueError as error:
+            raise PydanticCustomError("shard", "Input should " + str(error).removeprefix("it should ")) from None
+    return text
 
 
 class RunSettings(Options):
@@ -41,6 +52,10 @@ class RunSettings(Options):
         "change the threshold; without a display as with --save-video",
     )
     max_failures: int | None = Field(None, ge=0, description="stop once more inputs than this are bad")
+    shard: Annotated[str | None, AfterValidator(_shard)] = Field(
+        None,
+        description="i/n: look only at every n-th block of inputs, from the i-th on; `cvtl merge` joins the shards",
+    )
 
     @property
     def draws(self) -> bool:
@@ -50,7 +65,15 @@ class RunSettings(Options):
     def identity(self) -> dict[str, Any]:
         """The settings that rows and pictures depend on: a run goes on only with the same."""
         kept = {"batch_size", "precision", "max_pixels", "include", "exclude", "save_images", "save_heatmaps"}
-        return self.model_dump(mode="json", include=kept | ({"save_video"} if self.save_video else set()))
+        said = {name for name in ("save_video", "shard") if getattr(self, name)}
+        return self.model_dump(mode="json", include=kept | said)
+
+    def block(self, tiling: TilingSettings | None = None) -> int:
+        """How many inputs are looked at together.
+
+        Tiles are of one large picture at a time, so that not several of them have to be in memory.
+        """
+        return self.batch_size if tiling is None or tiling.tile is None else 1
 
 
 class LiveSettings(Options):

@@ -89,12 +89,28 @@ def stream(
     followers = Followers(follow or FollowSettings(), model.classes, interleaved=True, tell=tell)
     screen = _screen(model, tell) if show else None
     with closing(screen) if screen is not None else nullcontext():
-        yield from _answers(model, Feeds(watched, live, tell=tell), items, screen, followers)
+        yield from answers(model, Feeds(watched, live, tell=tell), items, screen, followers)
 
 
-def _answers(
-    model: Model, feeds: Feeds, items: Iterator[Item], screen: Screen | None, followers: Followers
+def answers(
+    model: Model,
+    feeds: Feeds,
+    items: Iterator[Item],
+    screen: Screen | None,
+    followers: Followers | None = None,
 ) -> Iterator[tuple[Frame, Result]]:
+    """Look at what live sources have, and at what does not run away beside it.
+
+    Args:
+        model: on its device.
+        feeds: the live sources; opened here.
+        items: other inputs.
+        screen: where to show frames and results.
+        followers: what follows from frame to frame.
+
+    Yields:
+        As `stream` does.
+    """
     predictor, uploader = Predictor(model), Uploader(model.device)
     with feeds, ThreadPoolExecutor(default_readers(), "cvtl-decode") as pool, ahead(items, depth=2) as stored:
         for found in rounds(feeds, stored, Item.load, most=1, pool=pool):
@@ -107,7 +123,8 @@ def _answers(
                 if isinstance(answer, Exception):
                     raise answer
                 height, width = decoded.image.shape[:2]
-                answer = followers.follow(item.source, item.frame, item.time, answer, size_wh=(width, height))
+                if followers is not None:
+                    answer = followers.follow(item.source, item.frame, item.time, answer, size_wh=(width, height))
                 frame = Frame(decoded.image, item.source, item.frame, item.time)
                 if screen is not None:
                     screen.show(item.source, frame.image, answer, frame=item.frame, arrived=item.arrived)

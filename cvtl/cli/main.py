@@ -22,6 +22,7 @@ from cvtl.verbs import verbs
 
 VERBS = {
     "run": "run weights over pictures: one row for each of them",
+    "merge": "join the shards of a run",
     "train": "train a plugin on a data set",
     "eval": "measure weights or predictions against a data set",
     "diagnose": "tell from a training's curves what it suffers from",

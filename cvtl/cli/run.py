@@ -29,6 +29,7 @@ from cvtl.options import Options, make_options
 from cvtl.registry import PluginSpec
 from cvtl.run_folder import next_free_folder
 from cvtl.run_settings import DetectorSettings, LiveSettings, RunSettings, TilingSettings
+from cvtl.sharding import Shard
 from cvtl.tasks import TASKS, get_task
 from cvtl.tracking.settings import FollowSettings
 from cvtl.weights import read_headers
@@ -163,6 +164,10 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
             *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
             (f"cvtl run {task} --weights w.safetensors 0 --show", "the first webcam, in a window"),
             (f"cvtl run {task} --weights w.safetensors clip.mp4 --save-video", "each frame of a video"),
+            (
+                f"cvtl run {task} --weights w.safetensors photos/ --shard 2/8 --out s2",
+                "an eighth of it; see `cvtl merge`",
+            ),
             (f"find . -name '*.jpg' | cvtl run {task} --weights w.safetensors -", "a list on standard input"),
             (f"cvtl run {task} --weights w.safetensors photos/ --print-config > r.yaml", "for --config r.yaml"),
         ],
@@ -246,11 +251,14 @@ def _run(
     from cvtl.terminal_progress import choose_progress
 
     settings = make_options(RunSettings, values_of(RunSettings, options))
+    tiling = make_options(TilingSettings, values_of(TilingSettings, options)) if task == "detect" else None
     inputs = options["inputs"]
     quiet = options["quiet"] or options["json"]
     live, stored = split_inputs(inputs)
     uncounted = quiet or live
     total = None if uncounted else count_sources(stored, include=settings.include, exclude=settings.exclude)
+    if total is not None and settings.shard is not None:
+        total = Shard.parse(settings.shard).share(total, settings.block(tiling))
     return run(
         inputs,
         weights,
@@ -261,7 +269,7 @@ def _run(
         reading=reading_of(weights or [], options),
         making=making,
         detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
-        tiling=make_options(TilingSettings, values_of(TilingSettings, options)) if task == "detect" else None,
+        tiling=tiling,
         live=make_options(LiveSettings, values_of(LiveSettings, options)),
         follow=make_options(FollowSettings, {name: options[name] for name in _FOLLOWED.get(task, ())}),
         resume=options["resume"],

@@ -65,7 +65,7 @@ def world(tmp_path: Path, glow: Path, pictures: Path, crops: Path) -> Path:
 RUN = "run detect pictures --weights GLOW "
 CASES: list[tuple[str, int, list[str]]] = [
     # The command itself.
-    ("fly", 2, ["there is no verb 'fly'", "The verbs are run, train, eval, diagnose"]),
+    ("fly", 2, ["there is no verb 'fly'", "The verbs are run, merge, train, eval, diagnose"]),
     ("--frobnicate", 2, ["there is no verb '--frobnicate'"]),
     ("run", 2, ["no task was named", "classify, localize, detect"]),
     ("run --weights GLOW", 2, ["no task was named"]),

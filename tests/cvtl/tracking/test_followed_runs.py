@@ -297,6 +297,7 @@ def _way(results: list[dict[str, Any]]) -> float:
         (("--zones", "cars.yaml"), "zones 'cars.yaml': gate.classes: there is no class 'car'"),
         (("--track-patience", "0"), "--track-patience must be greater than 0"),
         (("--smooth", "0.1"), "there is no option --smooth"),
+        (("--track", "--shard", "1/2"), "--shard cannot be had with --track"),
     ],
 )
 def test_mistakes_are_told_before_a_folder_is_made(
