@@ -39,8 +39,8 @@ class Moment:
     visible: Floats
 
 
-@dataclass(frozen=True, eq=False)
-class Path:
+@dataclass(frozen=True)
+class Course:
     """The way of a disc: straight on, with a swing across.
 
     Attributes:
@@ -66,7 +66,7 @@ class Path:
         return x, y + self.swing * float(np.sin(2 * gone))
 
 
-def moments(paths: Sequence[Path], frames: int, *, rate: float = 25.0, size_wh: tuple[int, int]) -> Iterator[Moment]:
+def moments(paths: Sequence[Course], frames: int, *, rate: float = 25.0, size_wh: tuple[int, int]) -> Iterator[Moment]:
     """The frames of a scene; a disc hides those named before it.
 
     Args:
@@ -76,7 +76,7 @@ def moments(paths: Sequence[Path], frames: int, *, rate: float = 25.0, size_wh: 
         size_wh: of the frames in pixels.
 
     Example:
-        >>> first = next(moments([Path((20, 20), (50, 0), 10)], 1, size_wh=(64, 48)))
+        >>> first = next(moments([Course((20, 20), (50, 0), 10)], 1, size_wh=(64, 48)))
         >>> first.boxes.tolist(), first.ids.tolist(), first.visible.tolist()
         ([[10.0, 10.0, 30.0, 30.0]], [0], [1.0])
     """
@@ -91,7 +91,7 @@ def moments(paths: Sequence[Path], frames: int, *, rate: float = 25.0, size_wh: 
         yield Moment(time, boxes[seen], ids[seen], visible[seen])
 
 
-def crowd(count: int, seconds: float, *, size_wh: tuple[int, int], seed: int) -> list[Path]:
+def crowd(count: int, seconds: float, *, size_wh: tuple[int, int], seed: int) -> list[Course]:
     """Discs that come in from the left and from the right, pass each other, and leave.
 
     Args:
@@ -109,7 +109,7 @@ def crowd(count: int, seconds: float, *, size_wh: tuple[int, int], seed: int) ->
         start = (-radius if rightwards else width + radius, random.uniform(0.15, 0.85) * height)
         speed = random.uniform(0.12, 0.3) * width * (1 if rightwards else -1)
         begin = random.uniform(0, seconds)
-        paths.append(Path(start, (speed, random.uniform(-0.02, 0.02) * height), radius, begin, swing=0.03 * height))
+        paths.append(Course(start, (speed, random.uniform(-0.02, 0.02) * height), radius, begin, swing=0.03 * height))
     return paths
 
 

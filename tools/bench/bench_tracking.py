@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from pathlib import Path as File
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import torch
 from cvtl.registry import plugins
 from cvtl.results import Detections, Landmarks, Result
 from cvtl.tracking import Followers, FollowSettings
-from cvtl_datasets.moving import Path, detected, moments
+from cvtl_datasets.moving import Course, detected, moments
 
 SIZE_WH = (1280, 720)
 FRAMES, RATE, ROUNDS = 100, 25, 3
@@ -33,7 +33,7 @@ def main() -> None:
     print(f"the network: {network:.1f} ms a picture")
     print("| followed | 10 objects, ms | 100 objects, ms | of the network's time |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        zones = File(folder) / "zones.yaml"
+        zones = Path(folder) / "zones.yaml"
         zones.write_text(ZONES)
         for name, settings, pointed in (
             ("numbers", FollowSettings(track=True), False),
@@ -48,7 +48,7 @@ def scene(count: int, pointed: bool) -> list[Result]:
     """The results of a scene's frames."""
     random = np.random.default_rng(0)
     paths = [
-        Path((random.uniform(100, 1180), random.uniform(100, 620)), tuple(random.uniform(-20, 20, 2)), 15)
+        Course((random.uniform(100, 1180), random.uniform(100, 620)), tuple(random.uniform(-20, 20, 2)), 15)
         for _ in range(count)
     ]
     results: list[Result] = []

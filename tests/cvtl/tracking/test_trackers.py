@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pytest
 
 from cvtl.tracking.trackers import NO_ID, ClassTrackers
-from cvtl_datasets.moving import Moment, Path, crowd, detected, moments
+from cvtl_datasets.moving import Course, Moment, crowd, detected, moments
 
 SIZE_WH = (640, 360)
 Floats = npt.NDArray[np.float64]
 
 
-def follow(paths: list[Path], frames: int, *, rate: float = 25, **mistakes: float) -> list[tuple[Moment, list[int]]]:
+def follow(paths: list[Course], frames: int, *, rate: float = 25, **mistakes: float) -> list[tuple[Moment, list[int]]]:
     """Each moment, and the numbers of the discs that are seen in it."""
     random, trackers = np.random.default_rng(0), ClassTrackers()
     followed = []
@@ -40,7 +40,7 @@ def numbers_of(followed: list[tuple[Moment, list[int]]], disc: int) -> list[int]
 
 
 def test_objects_keep_the_numbers_they_get_in_their_second_frame() -> None:
-    paths = [Path((100, 100), (60, 0), 25), Path((500, 250), (-60, 0), 25)]
+    paths = [Course((100, 100), (60, 0), 25), Course((500, 250), (-60, 0), 25)]
     followed = follow(paths, 50)
     assert numbers_of(followed, 0) == [NO_ID] + [1] * 49
     assert numbers_of(followed, 1) == [NO_ID] + [2] * 49
@@ -48,7 +48,7 @@ def test_objects_keep_the_numbers_they_get_in_their_second_frame() -> None:
 
 def test_objects_that_pass_each_other_keep_their_numbers() -> None:
     """They overlap for a while, both of them seen."""
-    paths = [Path((100, 150), (150, 0), 30), Path((500, 190), (-150, 0), 30)]
+    paths = [Course((100, 150), (150, 0), 30), Course((500, 190), (-150, 0), 30)]
     followed = follow(paths, 60, noise=0.02)
     assert set(numbers_of(followed, 0)[1:]) == {1}
     assert set(numbers_of(followed, 1)[1:]) == {2}
@@ -56,7 +56,7 @@ def test_objects_that_pass_each_other_keep_their_numbers() -> None:
 
 def test_an_object_behind_another_has_its_number_again_when_it_comes_out() -> None:
     """The larger disc is painted last, so it hides the other."""
-    paths = [Path((150, 180), (150, 0), 20), Path((330, 180), (0, 0), 50)]
+    paths = [Course((150, 180), (150, 0), 20), Course((330, 180), (0, 0), 50)]
     random, trackers = np.random.default_rng(0), ClassTrackers()
     numbers: dict[bool, set[int]] = {True: set(), False: set()}
     hidden = False
