@@ -187,6 +187,7 @@ class Windows:
         self.visible = 1.0
         for name, function in {
             "namedWindow": lambda *arguments: None,
+            "moveWindow": lambda *arguments: None,
             "resizeWindow": lambda *arguments: None,
             "destroyAllWindows": lambda: None,
             "imshow": lambda name, image: self.shown.append(image),

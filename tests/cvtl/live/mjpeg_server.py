@@ -4,7 +4,7 @@
 
 Each WIDTH,HEIGHT,FRAMES is a stretch of frames of one size; the last one goes on for ever if FRAMES is 0. Frame number
 n is all of brightness n modulo 200. A path that ends in `/bare` leaves the parts' lengths out; `/page` is no stream;
-`/secret` wants the user `me` with the password `hidden`.
+`/secret` wants the user `me` with the password `hidden`; `/film` sends the file that the variable FILM names.
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", "text/html")
             self.end_headers()
             self.wfile.write(b"<p>a camera</p>")
+            return
+        if self.path == "/film":
+            self.send_response(200)
+            self.send_header("Content-Type", "video/x-msvideo")
+            self.end_headers()
+            with open(os.environ["FILM"], "rb") as film:
+                self.wfile.write(film.read())
             return
         if self.path.startswith("/secret") and self.headers.get("Authorization") != KEY:
             self.send_response(401)

@@ -118,6 +118,24 @@ def test_a_change_of_size_within_a_stream_is_followed(glow: Path, web_camera: We
     assert sizes == [(64, 48)] * 10 + [(80, 60)] * 10
 
 
+def test_a_stream_of_another_kind_is_read_by_opencv(
+    glow: Path, web_camera: WebCamera, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FILM", str(clip))
+    web_camera.start()
+    settings = LiveSettings(drop="never", give_up_after=0)
+    report = cvtl.run([web_camera.url("film")], glow, tmp_path / "out", live=settings)
+    assert [row["frame"] for row in rows_of(tmp_path / "out")] == list(range(50))
+    assert report.live[web_camera.url("film")].error == "no frames come any more"
+
+
+def test_a_page_that_is_no_stream_has_a_row_that_says_so(glow: Path, web_camera: WebCamera, tmp_path: Path) -> None:
+    web_camera.start()
+    cvtl.run([web_camera.url("page")], glow, tmp_path / "out", live=LiveSettings(give_up_after=0))
+    (row,) = rows_of(tmp_path / "out")
+    assert (row["status"], row["error"]) == ("unreadable", "the stream cannot be opened")
+
+
 def test_a_stream_that_never_comes_has_a_row_and_stops_no_other(
     glow: Path, web_camera: WebCamera, clip: Path, tmp_path: Path
 ) -> None:
