@@ -35,6 +35,8 @@ from cvtl.screen import Screen, threshold_of, with_display
 from cvtl.sharding import require_shardable, sharded
 from cvtl.sources import Item, open_sources
 from cvtl.tiling import Tiled
+from cvtl.tracking import Followers, FollowSettings, followers_for
+from cvtl.tracking.totals import totals_of
 from cvtl.workplace import Workplace, clear_all
 from cvtl.writers import Outcome, Writer, output_name
 
@@ -56,6 +58,7 @@ class RunReport:
         profile: where the time went.
         live: how the live sources did, by name.
         interrupted: whether Ctrl-C ended it; only where there are live sources, which have no end of their own.
+        followed: what was followed in all (`cvtl.tracking.totals.Totals.to_dict`), where something was to be.
     """
 
     out: Path
@@ -65,6 +68,7 @@ class RunReport:
     profile: Profile
     live: Mapping[str, FeedReport] = field(default_factory=dict)
     interrupted: bool = False
+    followed: Mapping[str, Any] | None = None
 
     @property
     def inputs(self) -> int:
@@ -106,6 +110,7 @@ def run(
     reading: Mapping[str, Any] | None = None,
     making: Mapping[str, Any] | None = None,
     live: LiveSettings | None = None,
+    follow: FollowSettings | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -128,6 +133,7 @@ def run(
         reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
         making: options of the plugin that makes a model for `task` (`cvtl.making`), where no weights are given.
         live: how to look at cameras and streams, and when to stop.
+        follow: what to follow from frame to frame of videos.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -148,23 +154,40 @@ def run(
     progress = progress or Progress()
     watched, stored = split_inputs(inputs)
     settings = with_display(settings or RunSettings(), progress.note)
-    require_shardable(settings, live=bool(watched))
+    follow = follow or FollowSettings()
+    require_shardable(settings, live=bool(watched), follows=follow.follows)
     answering = request.load(settings)
-    identity = {**answering.identity, "inputs": [_named(each) for each in inputs]}
+    followers = followers_for(
+        follow,
+        answering.task,
+        answering.predictor.model.classes,
+        in_boxes=request.detector.detector is not None,
+        interleaved=bool(watched),
+        tell=progress.note,
+    )
+    identity = {**answering.identity, **follow.identity(), "inputs": [_named(each) for each in inputs]}
     about = {"command": without_secrets(command), **answering.about}
-    folder = _earlier_run(Path(out), identity, inputs, answering, about) if resume else None
+    folder: RunFolder | None = None
+    if resume:
+        # What is made of a frame of these depends on the frames before it.
+        whole_videos = answering.settings.save_video or followers is not None
+        folder = _earlier_run(Path(out), identity, inputs, about, block=answering.block, whole_videos=whole_videos)
     items = _started(_opened(stored, answering.settings)) if stored or not watched else iter(())
     folder = folder or RunFolder.create(Path(out), identity, about)
     items = sharded(items, answering.settings, answering.block, folder.write_down)
-    one = _Run(answering, folder, progress)
+    one = _Run(answering, folder, progress, followers)
     return one.over_live(watched, items, live or LiveSettings()) if watched else one.over(items)
 
 
 class _Run:
     """One run's moving parts."""
 
-    def __init__(self, answering: Answering, folder: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self, answering: Answering, folder: RunFolder, progress: Progress, followers: Followers | None = None
+    ) -> None:
         self.folder = folder
+        self.followers = followers
+        self.followed: Mapping[str, Any] | None = None
         self.settings = settings = answering.settings
         self.block = answering.block
         self.predictor = predictor = answering.predictor
@@ -206,7 +229,17 @@ class _Run:
 
     def _report(self, start: float) -> RunReport:
         seconds = perf_counter() - start
-        return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile)
+        counts = dict(self.folder.counts)
+        kept, followed = self.folder.kept, self._totals()
+        return RunReport(self.folder.path, counts, kept, seconds, self.profile, followed=followed)
+
+    def _totals(self) -> Mapping[str, Any] | None:
+        """What was followed in all."""
+        if self.followers is not None and self.followed is None:
+            self.followed = totals_of(self.folder.rows_path).to_dict()
+            if not self.followed["sources"]:
+                self.progress.note("Nothing was followed: what is followed are frames of videos, and there were none")
+        return self.followed
 
     @contextmanager
     def _shown(self, threshold_changed: Callable[[float], None] = lambda threshold: None) -> Iterator[None]:
@@ -249,6 +282,8 @@ class _Run:
                 if feeds is not None:
                     live = {name: asdict(report) for name, report in feeds.report().items()}
                     self.folder.write_down(live=live, drop=feeds.settings.drop)
+                if self.followers is not None and (state == "done" or feeds is not None):
+                    self.folder.write_down(followed=self._totals())
                 self.folder.describe(state)
 
     def _predict_all(self, items: Iterable[Item]) -> None:
@@ -324,7 +359,7 @@ class _Run:
 
     def _outcome(self, item: Item, decoded: Decoded, answer: Result | Exception | None) -> Outcome:
         failed = isinstance(answer, Exception)
-        result = None if answer is None or isinstance(answer, Exception) else answer
+        result = None if answer is None or isinstance(answer, Exception) else self._followed(item, decoded, answer)
         row = Row(
             source=item.source,
             frame=item.frame,
@@ -344,6 +379,14 @@ class _Run:
         """The row of a live source that gave no frame at all."""
         name, error = source
         return Outcome(Row(source=name, status="unreadable", error=error, task=self.task))
+
+    def _followed(self, item: Item, decoded: Decoded, result: Result) -> Result:
+        """What earlier frames say of it, too. Items come in order, whatever the batches."""
+        if self.followers is None or decoded.width is None or decoded.height is None:
+            return result
+        size_wh = (decoded.width, decoded.height)
+        with self.profile.measure("follow"):
+            return self.followers.follow(item.source, item.frame, item.time, result, size_wh=size_wh)
 
     def _write(self, outcomes: list[Outcome]) -> None:
         with self.profile.measure("write"):
@@ -374,14 +417,19 @@ def _named(given: str | Path | int | UInt8Image) -> str:
 
 
 def _earlier_run(
-    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], answering: Answering, about: Mapping[str, Any]
+    out: Path,
+    identity: Mapping[str, Any],
+    inputs: Sequence[Any],
+    about: Mapping[str, Any],
+    *,
+    block: int,
+    whole_videos: bool,
 ) -> RunFolder | None:
     if split_inputs(inputs)[0]:
         raise UsageError("a run over cameras or streams cannot go on", hint="Begin another one in another folder")
     if any(not isinstance(each, (str, Path)) or str(each) == "-" for each in inputs):
         raise UsageError("a run over standard input or arrays cannot go on", hint="Give files, folders or a list file")
-    whole_videos = answering.settings.save_video
-    return RunFolder.resume(out, identity, block=answering.block, about=about, whole_videos=whole_videos)
+    return RunFolder.resume(out, identity, block=block, about=about, whole_videos=whole_videos)
 
 
 def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:

@@ -110,7 +110,7 @@ def glow(glow_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     from cvtl.registry import plugins
 
     monkeypatch.syspath_prepend(str(glow_site))
-    monkeypatch.setenv("PYTHONPATH", str(glow_site))
+    monkeypatch.setenv("PYTHONPATH", str(glow_site), prepend=os.pathsep)
     plugins.cache_clear()
     path = glow_site.parent / "glow.safetensors"
     if not path.exists():
