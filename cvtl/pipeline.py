@@ -7,11 +7,11 @@ and writes the same bytes.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
@@ -22,26 +22,26 @@ import numpy as np
 from cvtl.addresses import is_address, public_address, without_secrets
 from cvtl.answering import Answering, Request
 from cvtl.background import Behind, ahead
-from cvtl.devices import Upload, Uploader
-from cvtl.errors import CvtlError, OutputError, TooManyFailuresError, UsageError
-from cvtl.images import Decoded
+from cvtl.block_work import Block, BlockWork
+from cvtl.engines.start import engine_blocks, require_engine
+from cvtl.engines.units import WalkEnd
+from cvtl.errors import OutputError, TooManyFailuresError, UsageError
 from cvtl.live import FeedReport, Feeds, LiveSettings, LiveSource, never_seen, rounds, split_inputs
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
-from cvtl.results import Picture, Row
+from cvtl.results import Row
 from cvtl.run_folder import SAVED_FOLDER, RunFolder
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.screen import Screen, threshold_of, with_display
 from cvtl.sharding import require_shardable, sharded
 from cvtl.sources import Item, open_sources
-from cvtl.tiling import Tiled
 from cvtl.workplace import Workplace, clear_all
-from cvtl.writers import Outcome, Writer, output_name
+from cvtl.writers import Outcome, Rendered, Writer, output_name
 
 if TYPE_CHECKING:
-    from cvtl.results import Result, UInt8Image
+    from cvtl.results import UInt8Image
 
-_LONGEST_ERROR = 300
+EngineBlocks = AbstractContextManager[Iterator[list[Rendered] | WalkEnd]]
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,6 @@ class RunReport:
     def bad(self) -> int:
         """Inputs without a result."""
         return self.inputs - self.counts.get("ok", 0)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A batch's worth of the input order.
-
-    Attributes:
-        items: the inputs.
-        decoded: what became of each; without a picture where it is bad.
-        upload: the good pictures, on their way to the device.
-    """
-
-    items: list[Item]
-    decoded: list[Decoded]
-    upload: Upload
 
 
 def run(
@@ -149,6 +134,7 @@ def run(
     watched, stored = split_inputs(inputs)
     settings = with_display(settings or RunSettings(), progress.note)
     require_shardable(settings, live=bool(watched))
+    require_engine(settings, inputs, live=bool(watched), made=weights is None)
     answering = request.load(settings)
     identity = {**answering.identity, "inputs": [_named(each) for each in inputs]}
     about = {"command": without_secrets(command), **answering.about}
@@ -157,6 +143,8 @@ def run(
     folder = folder or RunFolder.create(Path(out), identity, about)
     items = sharded(items, answering.settings, answering.block, folder.write_down)
     one = _Run(answering, folder, progress)
+    if answering.settings.engine != "local":
+        return one.over_engine(partial(engine_blocks, request, answering, list(map(str, stored))), items)
     return one.over_live(watched, items, live or LiveSettings()) if watched else one.over(items)
 
 
@@ -167,13 +155,11 @@ class _Run:
         self.folder = folder
         self.settings = settings = answering.settings
         self.block = answering.block
-        self.predictor = predictor = answering.predictor
-        # Pictures that are tiled may be so large that each of them counts.
-        self.blocks_ahead = 1 if isinstance(predictor.model, Tiled) else 2
+        self.predictor = answering.predictor
         self.progress = progress
         self.profile = Profile()
         self.task = answering.task
-        self.uploader = Uploader(predictor.model.device)
+        self.work = BlockWork(answering, self.profile, self._place)
         self.writer = Writer(
             folder,
             save_images=settings.save_images,
@@ -188,6 +174,22 @@ class _Run:
             with self._described(), self._shown():
                 self._predict_all(_after_kept(items, self.folder))
             clear_all(self.folder.path)
+        return self._report(start)
+
+    def over_engine(self, engine: Callable[..., EngineBlocks], items: Iterator[Item]) -> RunReport:
+        """Have others answer, and write what they say."""
+        start = perf_counter()
+        if not self.folder.finished:
+            # The engine walks the inputs itself; here they are held against the rows that there are.
+            _after_kept(items, self.folder)
+            with self._described(), engine(skip=self.folder.kept) as blocks:
+                for block in blocks:
+                    if isinstance(block, WalkEnd):
+                        self.folder.write_down(**block.about)
+                    else:
+                        with self.profile.measure("write"):
+                            self.writer.put(block)
+                        self._count(len(block))
         return self._report(start)
 
     def over_live(self, sources: Sequence[LiveSource], items: Iterator[Item], settings: LiveSettings) -> RunReport:
@@ -255,7 +257,7 @@ class _Run:
         with (
             ThreadPoolExecutor(self.settings.readers, "cvtl-decode") as pool,
             Behind(self._write, depth=1) as writer,
-            ahead(self._blocks(items, pool), depth=1) as blocks,
+            ahead(self.work.blocks(items, pool), depth=1) as blocks,
         ):
             for block in _timed(blocks, self.profile, "wait for pictures"):
                 self._answer(block, writer)
@@ -268,10 +270,10 @@ class _Run:
             Behind(self._write, depth=1) as writer,
             ahead(items, depth=1) as stored,
         ):
-            for found in rounds(feeds, stored, self._decode, most=self.block, pool=pool):
+            for found in rounds(feeds, stored, self.work.decode, most=self.block, pool=pool):
                 if found:
                     items, decoded = zip(*found, strict=True)
-                    self._answer(self._block(list(items), list(decoded)), writer)
+                    self._answer(self.work.block(list(items), list(decoded)), writer)
                 if self.screen is not None:
                     self.screen.poll()
                     if self.screen.quit:
@@ -279,7 +281,7 @@ class _Run:
             writer.put(list(map(self._never_seen, never_seen(feeds))))
 
     def _answer(self, block: Block, writer: Behind[list[Outcome]]) -> None:
-        outcomes = self._predict(block)
+        outcomes = self.work.answer(block)
         with self.profile.measure("wait for the writer"):
             writer.put(outcomes)
         if self.screen is not None:
@@ -289,56 +291,8 @@ class _Run:
                         each.row.source, each.image, each.result, frame=each.row.frame, arrived=each.arrived
                     )
 
-    def _block(self, items: list[Item], decoded: list[Decoded]) -> Block:
-        with self.profile.measure("copy"):
-            upload = self.uploader.upload([each.image for each in decoded if each.image is not None])
-        return Block(items, decoded, upload)
-
-    def _blocks(self, items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Block]:
-        """Decode beside each other, ahead of what is asked for."""
-        items = iter(items)
-        waiting: deque[list[tuple[Item, Future[Decoded]]]] = deque()
-        while True:
-            while len(waiting) < self.blocks_ahead and (block := list(islice(items, self.block))):
-                waiting.append([(item, pool.submit(self._decode, item)) for item in block])
-            if not waiting:
-                return
-            pairs = waiting.popleft()
-            yield self._block([item for item, _ in pairs], [future.result() for _, future in pairs])
-
-    def _decode(self, item: Item) -> Decoded:
-        return item.load(max_pixels=self.settings.max_pixels, profile=self.profile)
-
-    def _predict(self, block: Block) -> list[Outcome]:
-        with self.profile.measure("predict"):
-            images = block.upload.wait()
-            good = [item for item, decoded in zip(block.items, block.decoded, strict=True) if decoded.image is not None]
-            answers = iter(self.predictor.predict(images, list(map(self._place, good))) if images else [])
-        return [
-            self._outcome(item, decoded, None if decoded.image is None else next(answers))
-            for item, decoded in zip(block.items, block.decoded, strict=True)
-        ]
-
     def _place(self, item: Item) -> Workplace:
         return Workplace(self.folder.path, output_name(item.source, item.frame), self.progress.note)
-
-    def _outcome(self, item: Item, decoded: Decoded, answer: Result | Exception | None) -> Outcome:
-        failed = isinstance(answer, Exception)
-        result = None if answer is None or isinstance(answer, Exception) else answer
-        row = Row(
-            source=item.source,
-            frame=item.frame,
-            time=item.time,
-            status="failed" if failed else decoded.status,
-            error=_describe(answer) if isinstance(answer, Exception) else decoded.error,
-            width=decoded.width,
-            height=decoded.height,
-            task=self.task,
-            result=None if result is None else result.to_dict(),
-        )
-        drawn = self.settings.draws or isinstance(result, Picture)
-        image = decoded.image if drawn else None
-        return Outcome(row, image, result if drawn else None, rate=item.rate, arrived=item.arrived)
 
     def _never_seen(self, source: tuple[str, str]) -> Outcome:
         """The row of a live source that gave no frame at all."""
@@ -350,7 +304,11 @@ class _Run:
             self.writer.write(outcomes)
         for outcome in outcomes:
             Workplace(self.folder.path, output_name(outcome.row.source, outcome.row.frame)).clear()
-        self.progress.advance(len(outcomes))
+        self._count(len(outcomes))
+
+    def _count(self, written: int) -> None:
+        """Tell of what is written, and stop if too much of it is bad."""
+        self.progress.advance(written)
         bad = sum(self.folder.counts.values()) - self.folder.counts["ok"]
         if self.settings.max_failures is not None and bad > self.settings.max_failures:
             raise TooManyFailuresError(
@@ -414,9 +372,3 @@ def _timed(blocks: Iterator[Block], profile: Profile, stage: Any) -> Iterator[Bl
         if block is None:
             return
         yield block
-
-
-def _describe(error: Exception) -> str:
-    """One short line, the same every time."""
-    text = error.what if isinstance(error, CvtlError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:_LONGEST_ERROR]
