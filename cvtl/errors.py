@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import partial
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -34,6 +36,10 @@ class CvtlError(Exception):
         self.what = what.rstrip(".")
         self.hint = hint.rstrip(".")
         super().__init__(f"{self.what}. {self.hint}." if self.hint else f"{self.what}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors of other processes arrive as they were."""
+        return partial(type(self), hint=self.hint), (self.what,)
 
 
 class UsageError(CvtlError):
@@ -72,6 +78,10 @@ class OutputError(CvtlError):
 
 class MergeError(CvtlError):
     """Shards are missing, unfinished, or not of one run."""
+
+
+class EngineError(CvtlError):
+    """A run cannot be spread over processes or machines as it was asked for."""
 
 
 class TooManyFailuresError(CvtlError):

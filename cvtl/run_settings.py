@@ -57,6 +57,16 @@ class RunSettings(Options):
         description="i/n: look only at every n-th block of inputs, from the i-th on; `cvtl merge` joins the shards",
     )
 
+    engine: Literal["local", "ray"] = Field(
+        "local", description="what answers: this process, or workers of a Ray cluster; the rows are the same"
+    )
+    ray_address: str | None = Field(
+        None, description="of the Ray cluster; if unset what RAY_ADDRESS names, or one on this machine for this run"
+    )
+    ray_workers: int | None = Field(
+        None, ge=1, description="processes that hold the model; if unset as many as the cluster has room for"
+    )
+
     @property
     def draws(self) -> bool:
         """Whether pictures are needed behind the model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -54,6 +55,42 @@ class Outcome:
         return self.image if self.image is None or self.result is None else self.result.draw(self.image)
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """What is to be written of one input.
+
+    Attributes:
+        row: with the place of a written picture.
+        files: encoded pictures, by their place in the run's folder.
+    """
+
+    row: Row
+    files: Mapping[str, bytes]
+
+
+def render(outcome: Outcome, *, save_images: bool, save_heatmaps: bool) -> Rendered:
+    """The row of an outcome, and the pictures that it vouches for.
+
+    Args:
+        outcome: what is known of the input.
+        save_images: whether there is to be a picture with the result drawn into it.
+        save_heatmaps: whether there is to be a picture per class with the class's answer laid over it.
+    """
+    row, image, result = outcome.row, outcome.image, outcome.result
+    if image is None or result is None or outcome.drawn is None:
+        return Rendered(row, {})
+    name = output_name(row.source, row.frame)
+    pictures = {}
+    if save_images or isinstance(result, Picture):
+        pictures[f"{PICTURES_FOLDER}/{name}"] = outcome.drawn
+    if save_heatmaps and isinstance(result, Detections) and result.heatmaps is not None:
+        for label, heatmap in zip(result.classes, result.heatmaps.numpy(), strict=True):
+            pictures[f"{HEATMAPS_FOLDER}/{_file_name(label)}/{name}"] = overlay(image, heatmap)
+    if isinstance(result, Picture):
+        row = replace(row, result={"picture": f"{PICTURES_FOLDER}/{name}"})
+    return Rendered(row, {path: encode(picture, Path(path).suffix) for path, picture in pictures.items()})
+
+
 class Writer:
     """Writes a run: for each outcome its pictures, then its row, so that a row vouches for its pictures.
 
@@ -80,8 +117,24 @@ class Writer:
         Raises:
             OutputError: something cannot be written.
         """
-        rows = [self._with_pictures(outcome) for outcome in outcomes]
-        self.folder.append([(row.status, row.to_json()) for row in rows])
+        rendered = []
+        for outcome in outcomes:
+            if self.save_video:
+                self._film(outcome)
+            pictured = self.save_images or (self.save_video and outcome.row.frame is None)
+            rendered.append(render(outcome, save_images=pictured, save_heatmaps=self.save_heatmaps))
+        self.put(rendered)
+
+    def put(self, rendered: Sequence[Rendered]) -> None:
+        """Write a block of what is rendered already.
+
+        Raises:
+            OutputError: something cannot be written.
+        """
+        for each in rendered:
+            for name, content in each.files.items():
+                write_atomically(self.folder.path / name, content)
+        self.folder.append([(each.row.status, each.row.to_json()) for each in rendered])
 
     def close(self, *, whole: bool) -> None:
         """Finish the videos.
@@ -99,22 +152,6 @@ class Writer:
             else:
                 video.abandon()
 
-    def _with_pictures(self, outcome: Outcome) -> Row:
-        row, image, result = outcome.row, outcome.image, outcome.result
-        if self.save_video:
-            self._film(outcome)
-        if image is None or result is None or outcome.drawn is None:
-            return row
-        name = output_name(row.source, row.frame)
-        if self.save_images or isinstance(result, Picture) or (self.save_video and row.frame is None):
-            self._save(f"{PICTURES_FOLDER}/{name}", outcome.drawn)
-        if self.save_heatmaps and isinstance(result, Detections) and result.heatmaps is not None:
-            for label, heatmap in zip(result.classes, result.heatmaps.numpy(), strict=True):
-                self._save(f"{HEATMAPS_FOLDER}/{_file_name(label)}/{name}", overlay(image, heatmap))
-        if isinstance(result, Picture):
-            return replace(row, result={"picture": f"{PICTURES_FOLDER}/{name}"})
-        return row
-
     def _film(self, outcome: Outcome) -> None:
         """Add a frame to its video; the video before it is over, unless it is a live source's."""
         row = outcome.row
@@ -130,9 +167,6 @@ class Writer:
             path = self.folder.path / VIDEOS_FOLDER / video_name(row.source)
             self._videos[row.source] = VideoFile(path, LIVE_RATE if live else outcome.rate or USUAL_RATE, live=live)
         self._videos[row.source].write(outcome.drawn, row.time if live else None)
-
-    def _save(self, name: str, image: UInt8Image) -> None:
-        write_atomically(self.folder.path / name, encode(image, Path(name).suffix))
 
 
 def output_name(source: str, frame: int | None) -> str:

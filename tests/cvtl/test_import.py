@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 HEAVY = (
     *("torch", "torchvision", "cv2", "lightning", "matplotlib", "timm", "sklearn", "supervision", "faster_coco_eval"),
-    *("gradio", "fastapi", "uvicorn"),
+    *("gradio", "fastapi", "uvicorn", "ray"),
 )
 
 
@@ -25,6 +25,7 @@ HEAVY = (
         "cvtl.data",
         "cvtl.errors",
         "cvtl.files",
+        "cvtl.merging",
         "cvtl.options",
         "cvtl.preprocessing",
         "cvtl.registry",
