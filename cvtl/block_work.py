@@ -48,15 +48,22 @@ class BlockWork:
         answering: what answers.
         profile: is told where the time goes.
         place: gives a model that takes minutes a place for what it has of an input so far.
+        follow: makes of a result one that says, too, what earlier frames have to do with it.
     """
 
     def __init__(
-        self, answering: Answering, profile: Profile, place: Callable[[Item], Workplace] | None = None
+        self,
+        answering: Answering,
+        profile: Profile,
+        *,
+        place: Callable[[Item], Workplace] | None = None,
+        follow: Callable[[Item, Decoded, Result], Result] | None = None,
     ) -> None:
         self.answering = answering
         self.profile = profile
         self._settings = answering.settings
         self._place = place
+        self._follow = follow
         self._uploader = Uploader(answering.predictor.model.device)
         # Pictures that are tiled may be so large that each of them counts.
         self._ahead = 1 if isinstance(answering.predictor.model, Tiled) else 2
@@ -98,6 +105,8 @@ class BlockWork:
     def _outcome(self, item: Item, decoded: Decoded, answer: Result | Exception | None) -> Outcome:
         failed = isinstance(answer, Exception)
         result = None if answer is None or isinstance(answer, Exception) else answer
+        if result is not None and self._follow is not None:
+            result = self._follow(item, decoded, result)
         row = Row(
             source=item.source,
             frame=item.frame,

@@ -12,34 +12,35 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cvtl.addresses import is_address, public_address, without_secrets
+from cvtl.addresses import without_secrets
 from cvtl.answering import Answering, Request
 from cvtl.background import Behind, ahead
 from cvtl.block_work import Block, BlockWork
 from cvtl.engines.start import engine_blocks, require_engine
 from cvtl.engines.units import WalkEnd
-from cvtl.errors import OutputError, TooManyFailuresError, UsageError
+from cvtl.errors import OutputError, TooManyFailuresError
 from cvtl.live import FeedReport, Feeds, LiveSettings, LiveSource, never_seen, rounds, split_inputs
 from cvtl.profiling import Profile
 from cvtl.progress import Progress
 from cvtl.results import Row
 from cvtl.run_folder import SAVED_FOLDER, RunFolder
+from cvtl.run_inputs import after_kept, earlier_run, named, started
 from cvtl.run_settings import DetectorSettings, ExplainSettings, RunSettings, TilingSettings
 from cvtl.screen import Screen, threshold_of, with_display
 from cvtl.sharding import require_shardable, sharded
-from cvtl.sources import Item, open_sources
+from cvtl.sources import Item
+from cvtl.tracking import Followers, FollowSettings, followers_for
+from cvtl.tracking.totals import totals_of
 from cvtl.workplace import Workplace, clear_all
 from cvtl.writers import Outcome, Rendered, Writer, output_name
 
 if TYPE_CHECKING:
-    from cvtl.results import UInt8Image
+    from cvtl.images import Decoded
+    from cvtl.results import Result, UInt8Image
 
 EngineBlocks = AbstractContextManager[Iterator[list[Rendered] | WalkEnd]]
 
@@ -56,6 +57,7 @@ class RunReport:
         profile: where the time went.
         live: how the live sources did, by name.
         interrupted: whether Ctrl-C ended it; only where there are live sources, which have no end of their own.
+        followed: what was followed in all (`cvtl.tracking.totals.Totals.to_dict`), where something was to be.
     """
 
     out: Path
@@ -65,6 +67,7 @@ class RunReport:
     profile: Profile
     live: Mapping[str, FeedReport] = field(default_factory=dict)
     interrupted: bool = False
+    followed: Mapping[str, Any] | None = None
 
     @property
     def inputs(self) -> int:
@@ -91,6 +94,7 @@ def run(
     reading: Mapping[str, Any] | None = None,
     making: Mapping[str, Any] | None = None,
     live: LiveSettings | None = None,
+    follow: FollowSettings | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     command: str = "",
@@ -113,6 +117,7 @@ def run(
         reading: what to know of other tools' weights that they do not say themselves (`cvtl.weights.read_header`).
         making: options of the plugin that makes a model for `task` (`cvtl.making`), where no weights are given.
         live: how to look at cameras and streams, and when to stop.
+        follow: what to follow from frame to frame of videos.
         resume: go on with an interrupted run in `out`.
         progress: is told how it gets on.
         command: is written into run.json.
@@ -133,16 +138,29 @@ def run(
     progress = progress or Progress()
     watched, stored = split_inputs(inputs)
     settings = with_display(settings or RunSettings(), progress.note)
-    require_shardable(settings, live=bool(watched))
-    require_engine(settings, inputs, live=bool(watched), made=weights is None)
+    follow = follow or FollowSettings()
+    require_shardable(settings, live=bool(watched), follows=follow.follows)
+    require_engine(settings, inputs, live=bool(watched), made=weights is None, follows=follow.follows)
     answering = request.load(settings)
-    identity = {**answering.identity, "inputs": [_named(each) for each in inputs]}
+    followers = followers_for(
+        follow,
+        answering.task,
+        answering.predictor.model.classes,
+        in_boxes=request.detector.detector is not None,
+        interleaved=bool(watched),
+        tell=progress.note,
+    )
+    identity = {**answering.identity, **follow.identity(), "inputs": [named(each) for each in inputs]}
     about = {"command": without_secrets(command), **answering.about}
-    folder = _earlier_run(Path(out), identity, inputs, answering, about) if resume else None
-    items = _started(_opened(stored, answering.settings)) if stored or not watched else iter(())
+    folder: RunFolder | None = None
+    if resume:
+        # What is made of a frame of these depends on the frames before it.
+        whole_videos = answering.settings.save_video or followers is not None
+        folder = earlier_run(Path(out), identity, inputs, about, block=answering.block, whole_videos=whole_videos)
+    items = started(stored, answering.settings) if stored or not watched else iter(())
     folder = folder or RunFolder.create(Path(out), identity, about)
     items = sharded(items, answering.settings, answering.block, folder.write_down)
-    one = _Run(answering, folder, progress)
+    one = _Run(answering, folder, progress, followers)
     if answering.settings.engine != "local":
         return one.over_engine(partial(engine_blocks, request, answering, list(map(str, stored))), items)
     return one.over_live(watched, items, live or LiveSettings()) if watched else one.over(items)
@@ -151,15 +169,19 @@ def run(
 class _Run:
     """One run's moving parts."""
 
-    def __init__(self, answering: Answering, folder: RunFolder, progress: Progress) -> None:
+    def __init__(
+        self, answering: Answering, folder: RunFolder, progress: Progress, followers: Followers | None = None
+    ) -> None:
         self.folder = folder
+        self.followers = followers
+        self.followed: Mapping[str, Any] | None = None
         self.settings = settings = answering.settings
         self.block = answering.block
         self.predictor = answering.predictor
         self.progress = progress
         self.profile = Profile()
         self.task = answering.task
-        self.work = BlockWork(answering, self.profile, self._place)
+        self.work = BlockWork(answering, self.profile, place=self._place, follow=self._followed)
         self.writer = Writer(
             folder,
             save_images=settings.save_images,
@@ -172,7 +194,7 @@ class _Run:
         start = perf_counter()
         if not self.folder.finished:
             with self._described(), self._shown():
-                self._predict_all(_after_kept(items, self.folder))
+                self._predict_all(after_kept(items, self.folder))
             clear_all(self.folder.path)
         return self._report(start)
 
@@ -181,7 +203,7 @@ class _Run:
         start = perf_counter()
         if not self.folder.finished:
             # The engine walks the inputs itself; here they are held against the rows that there are.
-            _after_kept(items, self.folder)
+            after_kept(items, self.folder)
             with self._described(), engine(skip=self.folder.kept) as blocks:
                 for block in blocks:
                     if isinstance(block, WalkEnd):
@@ -208,7 +230,17 @@ class _Run:
 
     def _report(self, start: float) -> RunReport:
         seconds = perf_counter() - start
-        return RunReport(self.folder.path, dict(self.folder.counts), self.folder.kept, seconds, self.profile)
+        counts = dict(self.folder.counts)
+        kept, followed = self.folder.kept, self._totals()
+        return RunReport(self.folder.path, counts, kept, seconds, self.profile, followed=followed)
+
+    def _totals(self) -> Mapping[str, Any] | None:
+        """What was followed in all."""
+        if self.followers is not None and self.followed is None:
+            self.followed = totals_of(self.folder.rows_path).to_dict()
+            if not self.followed["sources"]:
+                self.progress.note("Nothing was followed: what is followed are frames of videos, and there were none")
+        return self.followed
 
     @contextmanager
     def _shown(self, threshold_changed: Callable[[float], None] = lambda threshold: None) -> Iterator[None]:
@@ -251,6 +283,8 @@ class _Run:
                 if feeds is not None:
                     live = {name: asdict(report) for name, report in feeds.report().items()}
                     self.folder.write_down(live=live, drop=feeds.settings.drop)
+                if self.followers is not None and (state == "done" or feeds is not None):
+                    self.folder.write_down(followed=self._totals())
                 self.folder.describe(state)
 
     def _predict_all(self, items: Iterable[Item]) -> None:
@@ -299,6 +333,14 @@ class _Run:
         name, error = source
         return Outcome(Row(source=name, status="unreadable", error=error, task=self.task))
 
+    def _followed(self, item: Item, decoded: Decoded, result: Result) -> Result:
+        """What earlier frames say of it, too. Items come in order, whatever the batches."""
+        if self.followers is None or decoded.width is None or decoded.height is None:
+            return result
+        size_wh = (decoded.width, decoded.height)
+        with self.profile.measure("follow"):
+            return self.followers.follow(item.source, item.frame, item.time, result, size_wh=size_wh)
+
     def _write(self, outcomes: list[Outcome]) -> None:
         with self.profile.measure("write"):
             self.writer.write(outcomes)
@@ -321,48 +363,6 @@ def _files(weights: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]
     if weights is None:
         return None
     return tuple(str(path) for path in ([weights] if isinstance(weights, (str, Path)) else weights))
-
-
-def _named(given: str | Path | int | UInt8Image) -> str:
-    """An input as run.json names it."""
-    if isinstance(given, np.ndarray):
-        return "array"
-    text = str(given)
-    return public_address(text) if is_address(text) else str(Path(text))
-
-
-def _earlier_run(
-    out: Path, identity: Mapping[str, Any], inputs: Sequence[Any], answering: Answering, about: Mapping[str, Any]
-) -> RunFolder | None:
-    if split_inputs(inputs)[0]:
-        raise UsageError("a run over cameras or streams cannot go on", hint="Begin another one in another folder")
-    if any(not isinstance(each, (str, Path)) or str(each) == "-" for each in inputs):
-        raise UsageError("a run over standard input or arrays cannot go on", hint="Give files, folders or a list file")
-    whole_videos = answering.settings.save_video
-    return RunFolder.resume(out, identity, block=answering.block, about=about, whole_videos=whole_videos)
-
-
-def _after_kept(items: Iterator[Item], folder: RunFolder) -> Iterator[Item]:
-    """Pass over the inputs that have their rows; they must still be the same."""
-    for source, frame in folder.kept_sources():
-        item = next(items, None)
-        if item is None or (item.source, item.frame) != (source, frame):
-            found = "nothing" if item is None else f"'{item.source}'"
-            raise UsageError(
-                f"the inputs have changed since the run in '{folder.path}' began: where '{source}' was, now is {found}",
-                hint="Start anew in another folder with --out",
-            )
-    return items
-
-
-def _opened(inputs: Sequence[Any], settings: RunSettings) -> Iterator[Item]:
-    return open_sources(inputs, include=settings.include, exclude=settings.exclude, max_pixels=settings.max_pixels)
-
-
-def _started(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, the first of them fetched: a wrong path is found before the output folder is made."""
-    first = list(islice(items, 1))
-    return chain(first, items)
 
 
 def _timed(blocks: Iterator[Block], profile: Profile, stage: Any) -> Iterator[Block]:

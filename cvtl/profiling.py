@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Stage = Literal["read", "decode", "copy", "predict", "write", "wait for pictures", "wait for the writer"]
+Stage = Literal["read", "decode", "copy", "predict", "follow", "write", "wait for pictures", "wait for the writer"]
 
-_WORK: tuple[Stage, ...] = ("read", "decode", "copy", "predict", "write")
+_WORK: tuple[Stage, ...] = ("read", "decode", "copy", "predict", "follow", "write")
 
 
 class Profile:
@@ -42,7 +42,7 @@ class Profile:
 
     def table(self) -> list[tuple[Stage, float]]:
         """Seconds of work for each stage; stages run beside each other, so they may add up to more than the run."""
-        return [(stage, self.seconds[stage]) for stage in _WORK]
+        return [(stage, self.seconds[stage]) for stage in _WORK if stage != "follow" or self.seconds[stage]]
 
     def bound(self) -> str:
         """What to speed up first: the stage that the others waited for."""

@@ -15,8 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cvtl.drawing import boxes_into, draw_boxes, line_width, to_bgr, to_rgb
+
 if TYPE_CHECKING:
     import supervision
+
+    from cvtl.tracking.motion import Motion
 
 UInt8Image = npt.NDArray[np.uint8]
 Status = Literal["ok", "unreadable", "truncated", "too_large", "failed"]
@@ -69,7 +73,7 @@ class Classification:
         """Write the best class into a copy of the picture (H, W, 3) RGB."""
         name, score = self.top(1)[0]
         height, width = image.shape[:2]
-        return _draw_boxes(image, np.array([[0, 0, width, height]], np.float32), [f"{name} {score:.2f}"], [0])
+        return draw_boxes(image, np.array([[0, 0, width, height]], np.float32), [f"{name} {score:.2f}"], [0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +85,20 @@ class Localization:
         scores: float (C,), probabilities of the classes given that there is one.
         box: float (4,), xyxy.
         classes: the C class names.
+        measured: float (4,), the box as the model said it, where `box` is smoothed over the frames of a video.
     """
 
     present: float
     scores: Tensor
     box: Tensor
     classes: tuple[str, ...]
+    measured: Tensor | None = None
 
     def __post_init__(self) -> None:
         _keep(self, "scores", (len(self.classes),), torch.float32)
         _keep(self, "box", (4,), torch.float32)
+        if self.measured is not None:
+            _keep(self, "measured", (4,), torch.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """The row form."""
@@ -100,6 +108,7 @@ class Localization:
             "label": self.classes[best],
             "score": _score(float(self.scores[best])),
             "box": _pixels(self.box),
+            **({} if self.measured is None else {"measured": _pixels(self.measured)}),
         }
 
     def draw(self, image: UInt8Image) -> UInt8Image:
@@ -108,7 +117,7 @@ class Localization:
             return image.copy()
         best = int(self.scores.argmax())
         label = f"{self.classes[best]} {self.present * float(self.scores[best]):.2f}"
-        return _draw_boxes(image, self.box.numpy()[None], [label], [best])
+        return draw_boxes(image, self.box.numpy()[None], [label], [best])
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +131,8 @@ class Detections:
         classes: the class names; background is never one of them.
         heatmaps: float (C, h, w) in [0, 1], how strongly each class answers at each place, stretched over the picture;
             only where the model was asked for them.
+        ids: integer (N,), the numbers from 1 that objects keep over a video's frames; -1 for those without one.
+        motion: what else earlier frames say: traces, lines and zones with their counts.
 
     Example:
         >>> boxes = torch.tensor([[0, 0, 4, 4], [2, 2, 9, 9.5]])
@@ -134,6 +145,8 @@ class Detections:
     labels: Tensor
     classes: tuple[str, ...]
     heatmaps: Tensor | None = None
+    ids: Tensor | None = None
+    motion: Motion | None = None
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -142,8 +155,10 @@ class Detections:
         _keep(self, "labels", (count,), torch.int64)
         if count and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise ValueError(f"labels must lie in [0, {len(self.classes)}), not {sorted(set(self.labels.tolist()))}")
+        if self.ids is not None:
+            _keep(self, "ids", (count,), torch.int64)
         order = torch.argsort(self.scores, descending=True, stable=True)
-        for name in ("boxes", "scores", "labels"):
+        for name in ("boxes", "scores", "labels", *(["ids"] if self.ids is not None else [])):
             object.__setattr__(self, name, getattr(self, name)[order])
 
     def __len__(self) -> int:
@@ -151,7 +166,8 @@ class Detections:
 
     def where(self, keep: Tensor) -> Detections:
         """Those for which `keep`, boolean (N,), is true."""
-        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
+        ids = None if self.ids is None else self.ids[keep]
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], ids=ids)
 
     def to_dict(self) -> dict[str, Any]:
         """The row form."""
@@ -159,6 +175,8 @@ class Detections:
             "boxes": [_pixels(box) for box in self.boxes],
             "scores": [_score(score) for score in self.scores.tolist()],
             "labels": [self.classes[label] for label in self.labels.tolist()],
+            **({} if self.ids is None else {"ids": _numbers(self.ids)}),
+            **_counts(self.motion),
         }
 
     def to_supervision(self) -> supervision.Detections:
@@ -170,14 +188,24 @@ class Detections:
             xyxy=self.boxes.numpy(),
             confidence=self.scores.numpy(),
             class_id=self.labels.numpy(),
+            tracker_id=None if self.ids is None else self.ids.numpy(),
             data={"class_name": names},
         )
 
     def draw(self, image: UInt8Image) -> UInt8Image:
         """Draw boxes, names and scores into a copy of the picture (H, W, 3) RGB."""
+        if self.ids is not None:
+            return self._draw_followed(image, self.ids)
         pairs = zip(self.labels.tolist(), self.scores.tolist(), strict=True)
         captions = [f"{self.classes[label]} {score:.2f}" for label, score in pairs]
-        return _draw_boxes(image, self.boxes.numpy(), captions, self.labels.tolist())
+        return draw_boxes(image, self.boxes.numpy(), captions, self.labels.tolist())
+
+    def _draw_followed(self, image: UInt8Image, ids: Tensor) -> UInt8Image:
+        drawn = (ids >= 0) | (self.scores >= (0.0 if self.motion is None else self.motion.threshold))
+        numbers = _numbers(ids[drawn])
+        found = zip(numbers, self.labels[drawn].tolist(), self.scores[drawn].tolist(), strict=True)
+        captions = [f"#{n} " * (n is not None) + f"{self.classes[label]} {score:.2f}" for n, label, score in found]
+        return draw_boxes(image, self.boxes[drawn].numpy(), captions, numbers, self.motion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +219,9 @@ class Landmarks:
         boxes: float (N, 4), xyxy, where the instances came from boxes; None where the picture is the instance (N = 1).
         edges: pairs of point indices to join in drawings.
         threshold: points that are less probable are not drawn, nor edges to them.
+        measured: float (N, K, 2), the points as the model said them, where `points` are smoothed over a video's frames.
+        ids: integer (N,), as those of `Detections`; only where there are boxes.
+        motion: likewise.
     """
 
     points: Tensor
@@ -199,6 +230,9 @@ class Landmarks:
     boxes: Tensor | None = None
     edges: tuple[tuple[int, int], ...] = ()
     threshold: float = 0.0
+    measured: Tensor | None = None
+    ids: Tensor | None = None
+    motion: Motion | None = None
 
     def __post_init__(self) -> None:
         count = len(self.points)
@@ -208,6 +242,10 @@ class Landmarks:
             _keep(self, "boxes", (count, 4), torch.float32)
         elif count != 1:
             raise ValueError(f"without boxes the picture is the one instance, but there are {count}")
+        if self.measured is not None:
+            _keep(self, "measured", (count, len(self.names), 2), torch.float32)
+        if self.ids is not None:
+            _keep(self, "ids", (count,), torch.int64)
 
     def to_dict(self) -> dict[str, Any]:
         """The row form: of the picture, or a list of instances with their boxes."""
@@ -215,11 +253,14 @@ class Landmarks:
             {"points": [_pixels(point) for point in points], "scores": [_score(s) for s in visible.tolist()]}
             for points, visible in zip(self.points, self.visible, strict=True)
         ]
-        if self.boxes is None:
-            return instances[0]
-        for instance, box in zip(instances, self.boxes, strict=True):
-            instance["box"] = _pixels(box)
-        return {"instances": instances}
+        for place, instance in enumerate(instances):
+            if self.measured is not None:
+                instance["measured"] = [_pixels(point) for point in self.measured[place]]
+            if self.boxes is not None:
+                instance["box"] = _pixels(self.boxes[place])
+            if self.ids is not None:
+                instance["id"] = _numbers(self.ids)[place]
+        return instances[0] if self.boxes is None else {"instances": instances, **_counts(self.motion)}
 
     def to_supervision(self) -> supervision.KeyPoints:
         """The same as `supervision.KeyPoints`."""
@@ -233,15 +274,16 @@ class Landmarks:
         import supervision
 
         points = self.to_supervision()
-        scene = _to_bgr(image)
+        scene = to_bgr(image)
         if self.boxes is not None and len(self.boxes):
-            found = supervision.Detections(xyxy=self.boxes.numpy(), class_id=np.zeros(len(self.boxes), int))
-            scene = supervision.BoxAnnotator(thickness=_line(image)).annotate(scene, found)
+            ids = [0] * len(self.boxes) if self.ids is None else _numbers(self.ids)
+            captions = [""] * len(ids) if self.ids is None else ["" if each is None else f"#{each}" for each in ids]
+            scene = boxes_into(scene, self.boxes.numpy(), captions, ids)
         if self.edges:
             one_based = [(a + 1, b + 1) for a, b in self.edges]
-            scene = supervision.EdgeAnnotator(edges=one_based, thickness=_line(image)).annotate(scene, points)
-        scene = supervision.VertexAnnotator(radius=_line(image) + 1).annotate(scene, points)
-        return _to_rgb(scene)
+            scene = supervision.EdgeAnnotator(edges=one_based, thickness=line_width(image)).annotate(scene, points)
+        scene = supervision.VertexAnnotator(radius=line_width(image) + 1).annotate(scene, points)
+        return to_rgb(scene if self.motion is None else self.motion.draw(scene))
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,30 +382,9 @@ def _score(value: float) -> float:
     return round(value, _SCORE_DIGITS)
 
 
-def _line(image: UInt8Image) -> int:
-    shorter_side: int = min(image.shape[:2])
-    return max(1, round(shorter_side / 300))
+def _numbers(ids: Tensor) -> list[int | None]:
+    return [None if each < 0 else each for each in ids.tolist()]
 
 
-def _draw_boxes(
-    image: UInt8Image, boxes: npt.NDArray[np.float32], captions: list[str], labels: list[int]
-) -> UInt8Image:
-    import cv2
-    import supervision
-
-    found = supervision.Detections(xyxy=boxes.reshape(-1, 4), class_id=np.array(labels, int).reshape(-1))
-    scale = max(0.35, min(image.shape[:2]) / 1000)
-    scene = supervision.BoxAnnotator(thickness=_line(image)).annotate(_to_bgr(image), found)
-    writer = supervision.LabelAnnotator(text_scale=scale, text_padding=2, text_thickness=_line(image))
-    drawn = writer.annotate(scene, found, labels=captions)
-    # In its place: a very large picture should not be in memory once more.
-    cv2.cvtColor(drawn, cv2.COLOR_BGR2RGB, dst=drawn)
-    return drawn
-
-
-def _to_bgr(image: UInt8Image) -> UInt8Image:
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def _to_rgb(image: UInt8Image) -> UInt8Image:
-    return np.ascontiguousarray(image[..., ::-1])
+def _counts(motion: Motion | None) -> dict[str, Any]:
+    return {} if motion is None or not motion.shapes else {"counts": motion.counts}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from cvtl.addresses import address_path
 from cvtl.files import write_atomically
 from cvtl.images import encode
 from cvtl.results import Detections, Landmarks
@@ -29,6 +30,7 @@ KEYS = "q quits, space pauses, s saves the frame, + and - change the threshold"
 _PROBE = "import cv2; cv2.namedWindow('cvtl'); cv2.waitKey(1)"
 _PROBE_SECONDS = 20
 _LARGEST_WH = (1280, 800)
+_OFFSET = 48
 _PAUSE_MILLISECONDS = 30
 _THRESHOLD_STEP = 0.05
 _RATE_FRAMES = 30
@@ -138,11 +140,14 @@ class Screen:
     def _open(self, source: str, image: UInt8Image) -> None:
         if not self._shown:
             self._tell(f"keys in the window: {KEYS}")
+        offset = _OFFSET * len(self._shown)
         self._shown[source] = deque(maxlen=_RATE_FRAMES)
         cv2.namedWindow(source, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         height, width = image.shape[:2]
         scale = min(1.0, _LARGEST_WH[0] / width, _LARGEST_WH[1] / height)
         cv2.resizeWindow(source, max(1, int(width * scale)), max(1, int(height * scale)))
+        if offset:
+            cv2.moveWindow(source, offset, offset)
 
     def _status(self, shown: deque[float], arrived: float | None) -> str:
         parts = []
@@ -189,7 +194,7 @@ class Screen:
     def _save(self, name: str, drawn: UInt8Image) -> None:
         from cvtl.writers import picture_name
 
-        path = write_atomically(self._folder / picture_name(f"{name}.png"), encode(drawn, ".png"))
+        path = write_atomically(self._folder / picture_name(f"{address_path(name)}.png"), encode(drawn, ".png"))
         self._tell(f"saved {path}")
 
 
@@ -197,7 +202,8 @@ def _with_text(image: UInt8Image, text: str) -> UInt8Image:
     """The picture as OpenCV shows it, with a line of text at its top."""
     bgr = np.ascontiguousarray(image[..., ::-1])
     scale = max(0.45, min(image.shape[:2]) / 1000)
-    place = (int(12 * scale), int(36 * scale))
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(bgr, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+    x, y = int(12 * scale), int(36 * scale)
+    # A shadow, so that it can be read on anything.
+    for place, colour in (((x + 1, y + 1), (0, 0, 0)), ((x - 1, y - 1), (0, 0, 0)), ((x, y), (255, 255, 255))):
+        cv2.putText(bgr, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
     return bgr

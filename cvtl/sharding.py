@@ -93,11 +93,11 @@ class Walked:
     sha256: str
 
 
-def require_shardable(settings: RunSettings, *, live: bool) -> None:
+def require_shardable(settings: RunSettings, *, live: bool, follows: bool = False) -> None:
     """See to it that parts of a run give what the whole would.
 
     Raises:
-        UsageError: the run looks at live sources, or writes videos, whose frames several shards would have.
+        UsageError: the run looks at live sources, or writes or follows videos, whose frames several shards would have.
     """
     if settings.shard is None:
         return
@@ -106,6 +106,9 @@ def require_shardable(settings: RunSettings, *, live: bool) -> None:
         raise UsageError("--shard is for inputs that stay as they are, not for cameras and streams", hint=hint)
     if settings.save_video:
         raise UsageError("--shard cannot be had with --save-video: a video needs all its frames", hint=hint)
+    if follows:
+        what = "--track, --zones and --smooth"
+        raise UsageError(f"--shard cannot be had with {what}: what is followed needs all frames", hint=hint)
 
 
 def sharded(items: Iterator[Item], settings: RunSettings, block: int, write_down: Callable[..., Any]) -> Iterator[Item]:

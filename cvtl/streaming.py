@@ -18,6 +18,7 @@ from cvtl.model import Model
 from cvtl.run_settings import default_readers
 from cvtl.screen import Screen, display_problem, threshold_of
 from cvtl.sources import Item, open_sources
+from cvtl.tracking import Followers, FollowSettings
 
 if TYPE_CHECKING:
     from cvtl.data import UInt8Image
@@ -49,6 +50,7 @@ def stream(
     *,
     show: bool = False,
     live: LiveSettings | None = None,
+    follow: FollowSettings | None = None,
     device: str = "auto",
     tell: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[Frame, Result]]:
@@ -63,6 +65,7 @@ def stream(
         show: show frames with their results in a window, if there is a display; q in it ends the stream, space pauses,
             s saves the frame, + and - change the threshold.
         live: how to look at cameras and streams, and when to stop.
+        follow: what to follow from frame to frame of videos, cameras and streams.
         device: of a model that is loaded here.
         tell: is told in a line when a source comes or goes; by default such lines go to standard error.
 
@@ -83,14 +86,31 @@ def stream(
     watched, stored = split_inputs(given)
     items = open_sources(stored) if stored or not watched else iter(())
     tell = tell or _say
+    followers = Followers(follow or FollowSettings(), model.classes, interleaved=True, tell=tell)
     screen = _screen(model, tell) if show else None
     with closing(screen) if screen is not None else nullcontext():
-        yield from _answers(model, Feeds(watched, live, tell=tell), items, screen)
+        yield from answers(model, Feeds(watched, live, tell=tell), items, screen, followers)
 
 
-def _answers(
-    model: Model, feeds: Feeds, items: Iterator[Item], screen: Screen | None
+def answers(
+    model: Model,
+    feeds: Feeds,
+    items: Iterator[Item],
+    screen: Screen | None,
+    followers: Followers | None = None,
 ) -> Iterator[tuple[Frame, Result]]:
+    """Look at what live sources have, and at what does not run away beside it.
+
+    Args:
+        model: on its device.
+        feeds: the live sources; opened here.
+        items: other inputs.
+        screen: where to show frames and results.
+        followers: what follows from frame to frame.
+
+    Yields:
+        As `stream` does.
+    """
     predictor, uploader = Predictor(model), Uploader(model.device)
     with feeds, ThreadPoolExecutor(default_readers(), "cvtl-decode") as pool, ahead(items, depth=2) as stored:
         for found in rounds(feeds, stored, Item.load, most=1, pool=pool):
@@ -102,6 +122,9 @@ def _answers(
                 (answer,) = predictor.predict(uploader.upload([decoded.image]).wait())
                 if isinstance(answer, Exception):
                     raise answer
+                height, width = decoded.image.shape[:2]
+                if followers is not None:
+                    answer = followers.follow(item.source, item.frame, item.time, answer, size_wh=(width, height))
                 frame = Frame(decoded.image, item.source, item.frame, item.time)
                 if screen is not None:
                     screen.show(item.source, frame.image, answer, frame=item.frame, arrived=item.arrived)

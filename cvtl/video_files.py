@@ -111,7 +111,8 @@ class VideoFile:
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODEC), self.rate, size_wh)
         if not self._writer.isOpened():
             self._writer = None
-            raise OutputError(f"cannot write the video '{path}'", hint="Check the folder's permissions and the disk")
+            what = f"cannot write a video with frames of {size_wh[0]} x {size_wh[1]} pixels to '{path}'"
+            raise OutputError(what, hint="Check the folder's permissions and the disk; very small frames have no codec")
         self._size_wh, self._written, self._begun, self._last = size_wh, 0, time, None
 
     def _put(self, bgr: UInt8Image) -> None:

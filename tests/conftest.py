@@ -16,6 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
+# Tests import `commands` from here.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from commands import Command, Said
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -105,7 +110,7 @@ def glow(glow_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     from cvtl.registry import plugins
 
     monkeypatch.syspath_prepend(str(glow_site))
-    monkeypatch.setenv("PYTHONPATH", str(glow_site))
+    monkeypatch.setenv("PYTHONPATH", str(glow_site), prepend=os.pathsep)
     plugins.cache_clear()
     path = glow_site.parent / "glow.safetensors"
     if not path.exists():
@@ -119,6 +124,30 @@ def glow(glow_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         weights.save(model, path, seed=0)
     yield path
     plugins.cache_clear()
+
+
+@pytest.fixture
+def columns() -> int:
+    """Width of the terminal that commands in this process see."""
+    return 100
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: int
+) -> Command:
+    """Run `cvtl` in this process, in an empty working folder."""
+    from cvtl.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    def run(*words: str | Path) -> Said:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return Said(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

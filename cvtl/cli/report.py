@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, ROWS_NAME, VIDEOS_FOLDER
 from cvtl.terminal import print_json, printable, table, terminal
+from cvtl.tracking.totals import counts_text
 
 if TYPE_CHECKING:
     from cvtl.live import FeedReport
@@ -25,6 +26,7 @@ _BOX = "box (x1 y1 x2 y2)"
 _WRITTEN = {"rows": ROWS_NAME, "pictures": PICTURES_FOLDER, "videos": VIDEOS_FOLDER, "heat maps": HEATMAPS_FOLDER}
 _HEADINGS = {
     "names": "name",
+    "ids": "#",
     "labels": "label",
     "scores": "score",
     "boxes": _BOX,
@@ -57,6 +59,8 @@ def print_report(
     _print_bad(report, console)
     for name, feed in report.live.items():
         console.print(printable(f"{name}: {_feed(feed)}"), soft_wrap=True)
+    if report.followed:
+        console.print(printable(_followed(report.followed)), soft_wrap=True)
     if profile:
         _print_profile(report, console)
     console.print(_counts(report))
@@ -90,11 +94,13 @@ def result_table(rows: list[dict[str, Any]], point_names: Sequence[str] = ()) ->
 def _lines(result: dict[str, Any], point_names: Sequence[str]) -> list[dict[str, Any]]:
     """A result as lines of a table, whatever the task."""
     if "instances" in result:
-        return [{"box": each["box"], "count": len(each["points"])} for each in result["instances"]]
+        ids = [{"ids": each["id"]} if "id" in each else {} for each in result["instances"]]
+        found = [{"box": each["box"], "count": len(each["points"])} for each in result["instances"]]
+        return [{**number, **each} for number, each in zip(ids, found, strict=True)]
     result = result.get("explained", result)
     if "points" in result and point_names:
         result = {"names": point_names, **result}
-    names = [name for name in ("names", "labels", "scores", "boxes", "points", "peaks") if name in result]
+    names = [name for name in ("names", "ids", "labels", "scores", "boxes", "points", "peaks") if name in result]
     if not names:
         return [result]
     return [dict(zip(names, entry, strict=True)) for entry in zip(*(result[name] for name in names), strict=True)]
@@ -127,6 +133,13 @@ def _print_profile(report: RunReport, console: Console) -> None:
     console.print(f"bound by {report.profile.bound()}", soft_wrap=True)
 
 
+def _followed(totals: Mapping[str, Any]) -> str:
+    """Example: `followed: 12 objects in 2 videos; gate: 3 in, 1 out`."""
+    objects, sources = totals["objects"], totals["sources"]
+    found = f"followed: {objects} object{'s' * (objects != 1)} in {sources} video{'s' * (sources != 1)}"
+    return "; ".join([found, *(counts_text(name, counts) for name, counts in totals["counts"].items())])
+
+
 def _feed(feed: FeedReport) -> str:
     again = f", opened {feed.connections} times" * (feed.connections > 1)
     dropped = f", {feed.dropped} dropped as stale" if feed.dropped else ""
@@ -153,6 +166,8 @@ def summary_of(report: RunReport, task: str, *, profile: bool = False) -> dict[s
     }
     if report.live:
         summary["live"] = {name: asdict(feed) for name, feed in report.live.items()}
+    if report.followed is not None:
+        summary["followed"] = report.followed
     if profile:
         stages = {stage: round(seconds, 3) for stage, seconds in report.profile.table()}
         summary["profile"] = {"seconds": stages, "bound": report.profile.bound()}

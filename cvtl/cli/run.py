@@ -24,14 +24,14 @@ from cvtl.cli.parser import VerbParser, values_of
 from cvtl.cli.report import print_report
 from cvtl.errors import ExitCode, Interrupted, PluginError, UsageError
 from cvtl.files import write_atomically
-from cvtl.live.settings import LiveSettings
 from cvtl.making import is_for_maker, maker
 from cvtl.options import Options, make_options
 from cvtl.registry import PluginSpec
 from cvtl.run_folder import next_free_folder
-from cvtl.run_settings import DetectorSettings, RunSettings, TilingSettings
+from cvtl.run_settings import DetectorSettings, LiveSettings, RunSettings, TilingSettings
 from cvtl.sharding import Shard
 from cvtl.tasks import TASKS, get_task
+from cvtl.tracking.settings import FollowSettings
 from cvtl.weights import read_headers
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ _EACH = "points of each object that is found"
 _MOST_CLASSES = 20
 # Tasks whose results may be of several objects in boxes.
 _IN_BOXES = ("landmarks",)
+# What of following makes sense for a task.
+_FOLLOWED = {
+    "detect": ("track", "track_threshold", "track_patience", "zones"),
+    "landmarks": ("track", "track_threshold", "track_patience", "zones", "smooth"),
+    "localize": ("smooth",),
+}
+_COUNTED = "numbers for objects, and counts"
 _TOGETHER = "several weights, their probabilities averaged"
 
 
@@ -153,6 +160,7 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
                 * (task in _IN_BOXES)
             ),
             *([("cvtl run detect --weights w.safetensors --tile 640 aerial.tif", _TILED)] * (task == "detect")),
+            *([("cvtl run detect --weights w.safetensors --zones z.yaml street.mp4", _COUNTED)] * (task == "detect")),
             *([("cvtl run classify --weights a.safetensors b.safetensors photos/", _TOGETHER)] * (task == "classify")),
             (f"cvtl run {task} --weights w.safetensors 0 --show", "the first webcam, in a window"),
             (f"cvtl run {task} --weights w.safetensors clip.mp4 --save-video", "each frame of a video"),
@@ -195,6 +203,9 @@ def _parser(task: str, making: PluginSpec | None = None) -> VerbParser:
         parser.add_fields(DetectorSettings, "pictures with several objects")
     if task == "detect":
         parser.add_fields(TilingSettings, "pictures much larger than the network's input")
+    if task in _FOLLOWED:
+        others = FollowSettings.model_fields.keys() - set(_FOLLOWED[task])
+        parser.add_fields(FollowSettings, "videos: what moves", without=others)
     if making:
         clashes = (own.keys() - {"weights"}) & parser.names
         if clashes:
@@ -260,6 +271,7 @@ def _run(
         detector=make_options(DetectorSettings, values_of(DetectorSettings, options)) if task in _IN_BOXES else None,
         tiling=tiling,
         live=make_options(LiveSettings, values_of(LiveSettings, options)),
+        follow=make_options(FollowSettings, {name: options[name] for name in _FOLLOWED.get(task, ())}),
         resume=options["resume"],
         progress=choose_progress(total, quiet=quiet),
         command=shlex.join(["cvtl", *sys.argv[1:]]),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from cvtl.live.captures import Capture, CaptureError
 from cvtl.live.feeds import Feed, FeedReport, Feeds, LiveFrame, never_seen
 from cvtl.live.rounds import rounds
-from cvtl.live.settings import LiveSettings
 from cvtl.live.sources import LiveSource, live_source, split_inputs
 from cvtl.live.video_camera import VideoAsCamera
+from cvtl.run_settings import LiveSettings
 
 __all__ = [
     "Capture",

@@ -12,9 +12,8 @@ from typing import Literal
 
 from cvtl.images import Decoded
 from cvtl.live.captures import Capture, CaptureError, Load, open_capture
-from cvtl.live.settings import LiveSettings
 from cvtl.live.sources import LiveSource
-from cvtl.run_settings import DEFAULT_MAX_PIXELS
+from cvtl.run_settings import DEFAULT_MAX_PIXELS, LiveSettings
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds before a source is tried again: twice as many after each failure, until a frame comes."""

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from commands import Command
 from made_onnx import constant_net, mean_net
 
-from conftest import Command
 from cvtl_onnx.layouts import LAYOUTS, cells
 from cvtl_onnx.options import ClassifyPredictOptions, DetectPredictOptions, ReadingOptions
 

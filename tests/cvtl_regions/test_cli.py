@@ -4,48 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from commands import Command
 from made_objects import CLASSES, make_data
 from tiny_regions import NETWORK, make_model
 
 from cvtl import weights
-from cvtl.cli.main import main
 from cvtl.data import BoxesTarget
 from cvtl_classify import ClassifyModel, ClassifyOptions
 
 PAGE = Path(__file__).parents[2] / "docs" / "regions.md"
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Run `cvtl` in this process, in an empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*words: str | Path) -> Said:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return Said(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -9,14 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import Command
 from tiny_style import VGG19, noise, save_convolutions, save_picture, save_vgg11, stripes
 
-from cvtl.cli.main import main
 from cvtl.images import read_image
 
 # As the command shows them to users.
@@ -25,32 +23,12 @@ pytestmark = pytest.mark.filterwarnings("always:the weights reach no further")
 PAGE = Path(__file__).parents[2] / "docs" / "style.md"
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
-
-
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+def command(command: Command, tmp_path: Path) -> Command:
     """Run `cvtl` in this process, in a folder with a style and weights."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
     save_picture(tmp_path / "stripes.png", stripes(48, 64))
     save_vgg11(tmp_path / "two.pth", 2)
-
-    def run(*words: str | Path) -> Said:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return Said(code, *capsys.readouterr())
-
-    return run
+    return command
 
 
 def painting(*more: str) -> list[str]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-from cvtl.cli.main import main
 
 # Tests import `made_checkpoints` from here, and `made_objects` from the core's tests.
 HERE = Path(__file__).parent
@@ -19,32 +16,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "cvtl" / "training")]
 # Looked for and not imported: that would change this process for all other tests.
 if find_spec("ultralytics") is None:
     pytest.skip("ultralytics is not installed", allow_module_level=True)
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command returned and printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Run `cvtl` in this process, in an empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*words: str | Path) -> Said:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return Said(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(autouse=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from commands import Command
 from made_checkpoints import CLASSES, SIDE, TINY, make_data, make_model, make_network, save_checkpoint
 
 import cvtl
@@ -20,7 +20,6 @@ from cvtl.data import BoxesTarget
 from cvtl_ultralytics.options import PredictOptions, UltralyticsOptions
 
 PAGE = Path(__file__).parents[2] / "docs" / "ultralytics.md"
-Command = Callable[..., Any]
 LOW = ("--predict.threshold", "0.0001")
 
 

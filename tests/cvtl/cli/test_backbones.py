@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from commands import Command
 
 from cvtl.backbones import list_backbones
-
-Command = Callable[..., Any]
 
 
 def test_all_of_them_are_listed(command: Command) -> None:

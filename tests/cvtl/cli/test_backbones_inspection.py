@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import Command
 
 from cvtl.backbones.classic import LeNet5
 from cvtl.images import read_image
 
-Command = Callable[..., Any]
 QUICK = ("--filters", "--steps", "2", "--device", "cpu")
 
 

@@ -7,15 +7,14 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-
-Command = Callable[..., Any]
+from commands import Command
 
 
 @pytest.fixture

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import Command
 
 from cvtl.feature_cache import FeatureCache, VectorSpace
-
-Command = Callable[..., Any]
 
 SPACE = VectorSpace("key", "resnet18", "0a1b2c3d", "layer4", "average", "224 x 224, crop")
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from commands import Command
 
 from cvtl.registry import Demo
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from commands import Command
 
 from cvtl.cli.diagnose import sparkline
 from cvtl.errors import ExitCode
@@ -18,8 +17,6 @@ from cvtl.errors import ExitCode
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 import made_curves
 from made_curves import make_history, write_run
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Command
 
 from cvtl.cli.doctor import opencv
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from commands import Command
 
 from cvtl import weights
 from cvtl.cli import eval as eval_verb
-
-Command = Callable[..., Any]
 
 COUNT = 24
 SIZE_WH = (32, 24)

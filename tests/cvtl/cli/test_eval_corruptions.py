@@ -11,10 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from commands import Command
 
 from cvtl.registry import plugins
 
-Command = Callable[..., Any]
 InstallPlugins = Callable[[Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]], Path]
 
 SPEC = """

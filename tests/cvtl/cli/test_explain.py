@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from commands import Command
 from PIL import Image
 
 from cvtl.images import read_image
 
-Command = Callable[..., Any]
 SaveWeights = Callable[..., Path]
 
 CLASSES = ("bright", "dark", "nothing")

@@ -7,15 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from commands import Command
 
 from cvtl.cli.main import VERBS
-
-Command = Callable[..., Any]
 
 HEAVY = ("torch", "torchvision", "cv2", "lightning", "timm", "matplotlib", "supervision", "sklearn")
 HELPS = [[], ["--help"], ["-h"], *([verb, "--help"] for verb in VERBS), ["run", "detect", "-h"]]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Command
 
 from cvtl import weights
-
-Command = Callable[..., Any]
 
 
 def test_the_digest_is_that_of_sha256sum(command: Command, glow: Path) -> None:

@@ -7,15 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from commands import Command
 
 from cvtl.cli.main import main
-
-Command = Callable[..., Any]
 
 
 def test_without_a_verb_it_shows_its_help(command: Command) -> None:

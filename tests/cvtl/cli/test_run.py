@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from commands import Command
 
 from cvtl import terminal_progress as progress
 from cvtl.terminal_progress import BarProgress, LineProgress, choose_progress
 
-Command = Callable[..., Any]
 Cvtl = Callable[..., subprocess.CompletedProcess[str]]
 
 

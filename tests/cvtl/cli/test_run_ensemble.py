@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from commands import Command
 
 from cvtl.weights import digest
 
-Command = Callable[..., Any]
 SaveWeights = Callable[..., Path]
 
 CLASSES = ("daisy", "rose", "tulip")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from commands import Command
 
 from cvtl.weights import digest, read_header
-
-Command = Callable[..., Any]
 
 
 @pytest.fixture

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from commands import Command
 
 from cvtl import foreign, weights
 from cvtl.errors import UsageError
 from cvtl.registry import PLUGINS_GROUP, ForeignWeights, PluginSpec, Registry
-
-Command = Callable[..., Any]
 
 OPTIONS = "cvtl.options:Options"
 SAID = {"licence": "MIT", "metrics": {"AP": 0.5}, "seed": 7}

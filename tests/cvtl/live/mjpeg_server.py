@@ -4,7 +4,7 @@
 
 Each WIDTH,HEIGHT,FRAMES is a stretch of frames of one size; the last one goes on for ever if FRAMES is 0. Frame number
 n is all of brightness n modulo 200. A path that ends in `/bare` leaves the parts' lengths out; `/page` is no stream;
-`/secret` wants the user `me` with the password `pw`.
+`/secret` wants the user `me` with the password `hidden`; `/film` sends the file that the variable FILM names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 SECONDS_TO_LIVE = 60
 INTERVAL = 0.02
-KEY = "Basic " + base64.b64encode(b"me:pw").decode()
+KEY = "Basic " + base64.b64encode(b"me:hidden").decode()
 
 
 def jpeg(number: int, size_wh: tuple[int, int]) -> bytes:
@@ -42,7 +42,14 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"<p>a camera</p>")
             return
-        if self.path == "/secret" and self.headers.get("Authorization") != KEY:
+        if self.path == "/film":
+            self.send_response(200)
+            self.send_header("Content-Type", "video/x-msvideo")
+            self.end_headers()
+            with open(os.environ["FILM"], "rb") as film:
+                self.wfile.write(film.read())
+            return
+        if self.path.startswith("/secret") and self.headers.get("Authorization") != KEY:
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="camera"')
             self.end_headers()
