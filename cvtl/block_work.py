@@ -48,7 +48,7 @@ class BlockWork:
         answering: what answers.
         profile: is told where the time goes.
         place: gives a model that takes minutes a place for what it has of an input so far.
-        follow: makes of a result one that says, too, what earlier frames have to do with it.
+        follow: makes of a result what earlier frames say of it, too; called in the order of the inputs.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from cvtl.terminal import print_json
 from cvtl.weights import read_headers
 
 if TYPE_CHECKING:
-    from cvtl.pipeline import RunReport
+    from cvtl.run_loop import RunReport
 
 RUNS_FOLDER = Path("cvtl-runs")
 _TASK = "classify"

@@ -17,7 +17,7 @@ from cvtl.tracking.totals import counts_text
 
 if TYPE_CHECKING:
     from cvtl.live import FeedReport
-    from cvtl.pipeline import RunReport
+    from cvtl.run_loop import RunReport
 
 _MOST_INPUTS_LISTED = 10
 _MOST_RESULTS_LISTED = 20

@@ -35,7 +35,7 @@ from cvtl.tracking.settings import FollowSettings
 from cvtl.weights import read_headers
 
 if TYPE_CHECKING:
-    from cvtl.pipeline import RunReport
+    from cvtl.run_loop import RunReport
 
 RUNS_FOLDER = Path("cvtl-runs")
 _TILED = "small objects in a large picture"

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from cvtl.writers import Rendered
 
 
-def require_engine(settings: RunSettings, inputs: Sequence[Any], *, live: bool, made: bool, follows: bool) -> None:
+def require_engine(
+    settings: RunSettings, inputs: Sequence[Any], *, live: bool, made: bool, follows: bool = False
+) -> None:
     """See to it that the engine that `settings` name is there, and can do what is asked for.
 
     Args:
@@ -26,7 +28,7 @@ def require_engine(settings: RunSettings, inputs: Sequence[Any], *, live: bool, 
         inputs: of the run.
         live: whether there are live sources among them.
         made: whether the model is made of options.
-        follows: whether objects are followed from frame to frame.
+        follows: whether what moves in videos is followed.
 
     Raises:
         UsageError: the run has to be this process's.
@@ -40,7 +42,7 @@ def require_engine(settings: RunSettings, inputs: Sequence[Any], *, live: bool, 
         "takes files, folders, patterns, lists and archives; no standard input, no arrays": not listed,
         "opens no window": settings.show,
         "writes no videos, which need all their frames in turn": settings.save_video,
-        "does not follow objects, which needs all frames in turn": follows,
+        "follows nothing, for that needs all frames in turn": follows,
         "takes weights, and no models that are made of options": made,
     }
     for reason, applies in reasons.items():

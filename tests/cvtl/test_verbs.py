@@ -59,6 +59,6 @@ def test_help_lists_the_verbs_of_packages_behind_the_built_in_ones(cvtl: Callabl
 def test_an_unknown_verb_is_told_the_known_ones(cvtl: Callable[..., CompletedProcess[str]]) -> None:
     done = cvtl("dta")
     assert done.returncode == 2
-    assert "run, train, eval" in done.stderr
+    assert "run, merge, train" in done.stderr
     assert "data" in done.stderr
     assert "Traceback" not in done.stderr
