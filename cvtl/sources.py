@@ -1,4 +1,4 @@
-"""Where pictures come from: files, videos, folders, globs, lists, standard input, archives, arrays. Torch-free.
+"""Where pictures come from: files, videos, folders, globs, lists, stdin, archives, addresses, arrays. Torch-free.
 
 Everything is lazy: a folder's listing is held only while the walk is inside it, so memory does not grow with the number
 of inputs. The order is always the same: inputs as given; in folders and globs depth first, the entries of each
@@ -17,13 +17,17 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 
+from cvtl.addresses import is_address, public_address
 from cvtl.archives import is_archive, is_zip, members
 from cvtl.data import UInt8Image
 from cvtl.errors import SourceError
 from cvtl.images import Decoded, cannot_open, decode, of_array
+from cvtl.patterns import WILDCARDS, match, past_stars
+from cvtl.remote import base_of, located, read_remote, remote_files
 from cvtl.run_folder import is_run_folder
 from cvtl.run_settings import DEFAULT_MAX_PIXELS
 from cvtl.videos import names_video, read_frames
@@ -106,9 +110,10 @@ def open_sources(
     Args:
         inputs: each one a file; a folder, walked with its subfolders; a pattern with `*`, `?`, `[...]` or `**` (any
             number of folders); a `.txt` list of paths relative to the list's folder, one on a line, `#` before
-            comments; `-`, such a list on standard input, relative to the working folder; a zip or tar archive;
-            or an array, RGB uint8 (H, W, 3) or grey (H, W). In folders, patterns and archives only names that end
-            in one of `PICTURE_SUFFIXES` count, and hidden ones do not. Files whose names end in one of
+            comments; `-`, such a list on standard input, relative to the working folder; a zip or tar archive; the
+            address of a file, folder, pattern or list elsewhere (`s3://`, `https://`, ...: `cvtl.remote`); or an array,
+            RGB uint8 (H, W, 3) or grey (H, W). In folders, patterns and archives only names that end in one of
+            `PICTURE_SUFFIXES` count, and hidden ones do not. Files whose names end in one of
             `cvtl.videos.VIDEO_SUFFIXES` are videos, with an item for each frame; not in folders and archives, and in
             patterns only where these end in such a suffix.
         include: patterns; only names that fit one are taken. They are held against the name inside the input
@@ -208,6 +213,13 @@ def _path_source(path: str, stdin: Iterable[bytes] | None) -> _Source:
         lines = open(0, "rb", closefd=False) if stdin is None else stdin  # noqa: SIM115
         items = partial(_listed, lines, "")
         return _Source("standard input", items, os.getcwd(), line_hint, can_peek=False, can_count=False)
+    if is_address(path):
+        path = located(path, _names_file)
+        # Counting would list everything once more, which takes its time and is paid for.
+        source = partial(_Source, public_address(path), base=base_of(path), can_count=False)
+        if urlsplit(path).path.lower().endswith(LIST_SUFFIX):
+            return source(partial(_remote_list, path), hint=line_hint)
+        return source(partial(_remote, path))
     if os.path.isdir(path):
         return _Source(path, partial(_walk, path), os.path.abspath(path))
     if not os.path.exists(path):
@@ -223,7 +235,7 @@ def _path_source(path: str, stdin: Iterable[bytes] | None) -> _Source:
 
 def _glob_source(pattern: str) -> _Source:
     parts = Path(pattern).parts
-    fixed = next((index for index, part in enumerate(parts) if set(part) & set("*?[")), None)
+    fixed = next((index for index, part in enumerate(parts) if set(part) & WILDCARDS), None)
     if fixed is None:
         raise SourceError(f"there is no file or folder '{pattern}'", hint="Check the path")
     folder = os.path.join(*parts[:fixed]) if fixed else os.curdir
@@ -241,8 +253,9 @@ def _selected(
         for item in source.items():
             if _fits(item.source, include, exclude):
                 nothing = False
-                # An absolute path in a list stays one.
-                name = posixpath.normpath(posixpath.join(prefix, item.source))
+                # An absolute path or an address in a list stays one.
+                relative = not is_address(item.source)
+                name = posixpath.normpath(posixpath.join(prefix, item.source)) if relative else item.source
                 named = replace(item, source=_printable(name))
                 yield from [named] if named.video is None else _frames(named, named.video, max_pixels)
     if nothing:
@@ -272,6 +285,11 @@ def _names_picture(name: str) -> bool:
     return name.lower().endswith(PICTURE_SUFFIXES) and not hidden
 
 
+def _names_file(path: str) -> bool:
+    """Whether a path is known by its name to be a file's."""
+    return path.lower().endswith((*PICTURE_SUFFIXES, LIST_SUFFIX)) or names_video(path) or is_archive(path)
+
+
 def _file(name: str, path: str) -> Item:
     return Item(name, Path(path).read_bytes, video=path if names_video(path) else None)
 
@@ -283,10 +301,30 @@ def _frames(item: Item, path: str, max_pixels: int) -> Iterator[Item]:
         yield Item(item.source, image=image, fault=fault, frame=frame.number, time=frame.time, rate=frame.rate)
 
 
+def _remote(address: str) -> Iterator[Item]:
+    for name, read in remote_files(address, _names_picture):
+        yield Item(name, read)
+
+
+def _remote_list(address: str) -> Iterator[Item]:
+    try:
+        (file,) = remote_files(address, bool)
+        lines = file.read().splitlines()
+    except OSError as error:
+        raise SourceError(f"cannot read the list '{public_address(address)}': {error}", hint="Check it") from error
+    yield from _listed(lines, address.rpartition("/")[0])
+
+
 def _listed(lines: Iterable[bytes], folder: str) -> Iterator[Item]:
     for line in lines:
         path = os.fsdecode(line).strip("\ufeff \t\r\n")
-        if path and not path.startswith("#"):
+        if not path or path.startswith("#"):
+            continue
+        if is_address(path):
+            yield Item(public_address(path), partial(read_remote, path))
+        elif is_address(folder):
+            yield Item(path, partial(read_remote, f"{folder}/{path}"))
+        else:
             yield _file(Path(path).as_posix(), os.path.join(folder, path))
 
 
@@ -322,7 +360,7 @@ class _Folder(NamedTuple):
 def _walk(root: str, pattern: Sequence[str] = ()) -> Iterator[Item]:
     """The pictures below `root` whose path fits the pattern's parts, or that lie in a folder whose path does."""
     try:
-        inside = [_enter(root, "", _past_stars({0}, pattern))]
+        inside = [_enter(root, "", past_stars({0}, pattern))]
     except OSError as error:
         raise SourceError(f"cannot open the folder '{root}': {error.strerror}", hint="Check the path") from error
     names_input = names_video if pattern and names_video(pattern[-1]) else _names_picture
@@ -332,7 +370,7 @@ def _walk(root: str, pattern: Sequence[str] = ()) -> Iterator[Item]:
         if entry is None:
             inside.pop()
             continue
-        matched = _match(entry.name, folder.matched, pattern)
+        matched = match(entry.name, folder.matched, pattern)
         if not matched or entry.name.startswith("."):
             continue
         name = folder.name + entry.name
@@ -354,25 +392,6 @@ def _enter(path: str, name: str, matched: frozenset[int]) -> _Folder:
         ordered = sorted(entries, key=lambda entry: entry.name)
     status = os.stat(path)
     return _Folder(name, iter(ordered), matched, (status.st_dev, status.st_ino))
-
-
-def _match(name: str, matched: frozenset[int], pattern: Sequence[str]) -> frozenset[int]:
-    """How many parts of the pattern may be used up behind `name`; nothing if it does not fit."""
-    behind = set()
-    for used in matched:
-        if used == len(pattern) or pattern[used] == "**":
-            behind.add(used)
-        elif fnmatchcase(name, pattern[used]):
-            behind.add(used + 1)
-    return _past_stars(behind, pattern)
-
-
-def _past_stars(matched: set[int], pattern: Sequence[str]) -> frozenset[int]:
-    """`**` also stands for no folder at all."""
-    for used, part in enumerate(pattern):
-        if used in matched and part == "**":
-            matched = matched | {used + 1}
-    return frozenset(matched)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
