@@ -14,6 +14,7 @@ from cvtl.progress import Progress
 from cvtl.terminal import printable, terminal
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SLOW = 0.1
 
 
 def choose_progress(total: int | None, *, quiet: bool, noun: str = "pictures") -> Progress:
@@ -48,10 +49,11 @@ class BarProgress(Progress):
             SpinnerColumn(),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(f"{{task.fields[rate]}} {_unit(noun)}"),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=terminal(stderr=True),
         )
+        self._noun = noun
         self._task = self._bar.add_task("", total=total, rate="-")
         self._clock = Rate()
 
@@ -63,7 +65,7 @@ class BarProgress(Progress):
 
     def advance(self, count: int) -> None:
         """Move on by `count` inputs."""
-        self._bar.update(self._task, advance=count, rate=f"{self._clock.after(count):.1f}")
+        self._bar.update(self._task, advance=count, rate=rate_text(self._clock.after(count), self._noun))
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
@@ -79,7 +81,7 @@ class LineProgress(Progress):
 
     def __init__(self, total: int | None, noun: str = "pictures") -> None:
         self._of = f"/{total} {noun}" if total is not None else f" {noun}"
-        self._unit = _unit(noun)
+        self._noun = noun
         self._done = 0
         self._clock = Rate()
         self._last = perf_counter()
@@ -96,7 +98,7 @@ class LineProgress(Progress):
         rate = self._clock.after(count)
         if perf_counter() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = perf_counter()
-            sys.stderr.write(f"{self._done}{self._of}, {rate:.1f} {self._unit}\n")
+            sys.stderr.write(f"{self._done}{self._of}, {rate_text(rate, self._noun)}\n")
 
     def note(self, text: str) -> None:
         """Print a line, and none on the pictures for a while."""
@@ -104,8 +106,20 @@ class LineProgress(Progress):
         sys.stderr.write(f"{printable(text)}\n")
 
 
-def _unit(noun: str) -> str:
-    return "img/s" if noun == "pictures" else f"{noun}/s"
+def rate_text(rate: float, noun: str = "pictures") -> str:
+    """How fast work goes, in words; slow work by what one takes.
+
+    Args:
+        rate: things a second.
+        noun: what they are called, in the plural.
+
+    Example:
+        >>> rate_text(12.34), rate_text(0.05), rate_text(3, "rows")
+        ('12.3 img/s', '20 s each', '3.0 rows/s')
+    """
+    if 0 < rate < _SLOW:
+        return f"{1 / rate:.0f} s each"
+    return f"{rate:.1f} {'img' if noun == 'pictures' else noun}/s"
 
 
 class Rate:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cvtl.run_folder import HEATMAPS_FOLDER, PICTURES_FOLDER, ROWS_NAME, VIDEOS_FOLDER
 from cvtl.terminal import print_json, printable, table, terminal
+from cvtl.terminal_progress import rate_text
 from cvtl.tracking.totals import counts_text
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _counts(report: RunReport) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(report.counts.items()))
     resumed = f" ({report.resumed} of them from before)" if report.resumed else ""
     rate = (report.inputs - report.resumed) / max(report.seconds, 1e-9)
-    return f"{report.inputs} input{'s' * (report.inputs != 1)}{resumed}: {counts}; {rate:.1f} img/s"
+    return f"{report.inputs} input{'s' * (report.inputs != 1)}{resumed}: {counts}; {rate_text(rate)}"
 
 
 def summary_of(report: RunReport, task: str, *, profile: bool = False) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forking import ForkedCommands
 
 import cvtl
 from cvtl.errors import UsageError
@@ -135,21 +136,28 @@ def wait_for_rows(out: Path, process: subprocess.Popen[bytes], least_bytes: int)
         time.sleep(0.002)
 
 
-@pytest.mark.slow
 def test_a_run_killed_ten_times_at_random_points_ends_with_the_same_bytes(
     glow: Path, tmp_path: Path, make_messy_folder: MakeFolder
 ) -> None:
     messy = make_messy_folder(tmp_path / "pictures", 300)
-    assert start(glow, messy, tmp_path / "whole", "--save_images").wait() == 3
-    whole = (tmp_path / "whole" / "rows.jsonl").read_bytes()
     out, chance, killed = tmp_path / "out", random.Random(1), 0
-    for step in range(10):
-        process = start(glow, messy, out, "--save_images")
-        wait_for_rows(out, process, int((step + chance.random()) / 10.5 * len(whole)))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-    assert killed == 10
-    assert start(glow, messy, out, "--save_images").wait() == 3
+    words = ["run", "detect", messy, "--weights", glow, "--batch-size", 4, "--predict.seconds", 0.01, "--save-images"]
+    with ForkedCommands() as commands:
+        commands.start(*words, "--out", tmp_path / "whole")
+        assert commands.wait() == 3
+        whole = (tmp_path / "whole" / "rows.jsonl").read_bytes()
+        for step in range(10):
+            least_bytes = int((step + chance.random()) / 10.5 * len(whole))
+            process = commands.start(*words, "--out", out, "--resume")
+            rows = out / "rows.jsonl"
+            while not (rows.exists() and rows.stat().st_size >= least_bytes):
+                os.kill(process, 0)  # fails if it has ended
+                time.sleep(0.002)
+            os.kill(process, signal.SIGKILL)
+            killed += commands.wait() == -signal.SIGKILL
+        assert killed == 10
+        commands.start(*words, "--out", out, "--resume")
+        assert commands.wait() == 3
     assert (out / "rows.jsonl").read_bytes() == whole
     assert tree_of(out / "pictures") == tree_of(tmp_path / "whole" / "pictures")
 
