@@ -198,7 +198,7 @@ class RunLoop:
                 self.folder.close()
                 if feeds is not None:
                     live = {name: asdict(report) for name, report in feeds.report().items()}
-                    self.folder.write_down(live=live, drop=feeds.settings.drop)
+                    self.folder.write_down(live=live)
                 if self.followers is not None and (state == "done" or feeds is not None):
                     self.folder.write_down(followed=self._totals())
                 self.folder.describe(state)

@@ -31,6 +31,7 @@ _PROBE = "import cv2; cv2.namedWindow('cvtl'); cv2.waitKey(1)"
 _PROBE_SECONDS = 20
 _LARGEST_WH = (1280, 800)
 _OFFSET = 48
+_STORED = "pictures"
 _PAUSE_MILLISECONDS = 30
 _THRESHOLD_STEP = 0.05
 _RATE_FRAMES = 30
@@ -72,7 +73,7 @@ def threshold_of(model: Model) -> float | None:
 
 
 class Screen:
-    """A window for each source. All calls come from one thread.
+    """A window for each live source, and one for all others. All calls come from one thread.
 
     Args:
         folder: where saved frames go.
@@ -108,19 +109,23 @@ class Screen:
         """Show a frame and do what keys say; while paused it does not return.
 
         Args:
-            source: names the window.
+            source: is written into the window's title.
             image: (H, W, 3) RGB.
             result: to draw.
             frame: its number.
             arrived: when a live source gave it, on the clock of `time.perf_counter`.
         """
         drawn = image if result is None else self._filtered(result).draw(image)
-        if source not in self._shown:
-            self._open(source, image)
-        shown = self._shown[source]
+        # A folder's pictures would open thousands of windows.
+        window = _STORED if arrived is None else source
+        if window not in self._shown:
+            self._open(window, image)
+        shown = self._shown[window]
         shown.append(perf_counter())
         self._last = (f"{source}-{0 if frame is None else frame:06d}", drawn)
-        cv2.imshow(source, _with_text(drawn, self._status(shown, arrived)))
+        cv2.imshow(window, _with_text(drawn, self._status(shown, arrived)))
+        if window == _STORED:
+            cv2.setWindowTitle(window, source)
         self.poll()
 
     def poll(self) -> None:
@@ -137,17 +142,17 @@ class Screen:
             cv2.destroyAllWindows()
             cv2.waitKey(1)
 
-    def _open(self, source: str, image: UInt8Image) -> None:
+    def _open(self, window: str, image: UInt8Image) -> None:
         if not self._shown:
             self._tell(f"keys in the window: {KEYS}")
         offset = _OFFSET * len(self._shown)
-        self._shown[source] = deque(maxlen=_RATE_FRAMES)
-        cv2.namedWindow(source, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        self._shown[window] = deque(maxlen=_RATE_FRAMES)
+        cv2.namedWindow(window, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         height, width = image.shape[:2]
         scale = min(1.0, _LARGEST_WH[0] / width, _LARGEST_WH[1] / height)
-        cv2.resizeWindow(source, max(1, int(width * scale)), max(1, int(height * scale)))
+        cv2.resizeWindow(window, max(1, int(width * scale)), max(1, int(height * scale)))
         if offset:
-            cv2.moveWindow(source, offset, offset)
+            cv2.moveWindow(window, offset, offset)
 
     def _status(self, shown: deque[float], arrived: float | None) -> str:
         parts = []

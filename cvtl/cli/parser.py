@@ -6,6 +6,7 @@ import re
 import sys
 from argparse import SUPPRESS, Action, RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from itertools import pairwise
 from shutil import get_terminal_size
@@ -126,6 +127,8 @@ class VerbParser(ArgumentParser):
         options, operands = self._read(words)
         config = options.pop("config", None)
         self.said = frozenset(options)
+        if "help" in options and defaults is not None:
+            self._propose(options, defaults)
         if config is not None:
             configured = self._configure(config)
             operands = operands or configured
@@ -142,6 +145,15 @@ class VerbParser(ArgumentParser):
             sys.stdout.write(self.dump(found))
             self.exit()
         return dict(found.as_dict())
+
+    def _propose(
+        self, options: Mapping[str, str | None], defaults: Callable[[dict[str, Any]], Mapping[str, Any]]
+    ) -> None:
+        """Have the help show what will be taken for options that nobody named."""
+        said = [f"--{name}={text}" for name, text in options.items() if text is not None]
+        with suppress(UsageError):  # of what is wrong somebody learns who asks for more than help
+            proposed = defaults(dict(self.parse_args(said).as_dict()))
+            self.set_defaults({name: value for name, value in proposed.items() if name not in self.said})
 
     def format_help(self, *more: Any) -> str:
         """The help text, options written with dashes."""

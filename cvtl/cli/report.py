@@ -143,9 +143,8 @@ def _followed(totals: Mapping[str, Any]) -> str:
 
 def _feed(feed: FeedReport) -> str:
     again = f", opened {feed.connections} times" * (feed.connections > 1)
-    dropped = f", {feed.dropped} dropped as stale" if feed.dropped else ""
     away = f"; {feed.state}: {feed.error}" if feed.state != "connected" else ""
-    return f"{feed.frames} frames, {feed.taken} looked at{dropped}{again}{away}"
+    return f"{feed.frames} frames, {feed.taken} looked at, {feed.dropped} dropped (--drop {feed.drop}){again}{away}"
 
 
 def _counts(report: RunReport) -> str:

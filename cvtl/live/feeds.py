@@ -52,6 +52,7 @@ class FeedReport:
         frames: that came.
         taken: of them, by whoever looked.
         dropped: of them, because they were stale.
+        drop: what was to become of stale frames, as the settings say.
         connections: how often it was opened.
         state: in the end.
         error: what was last wrong with it.
@@ -60,6 +61,7 @@ class FeedReport:
     frames: int
     taken: int
     dropped: int
+    drop: Literal["stale", "never"]
     connections: int
     state: State
     error: str | None = None
@@ -134,7 +136,8 @@ class Feed:
 
     def report(self) -> FeedReport:
         """How it did so far."""
-        return FeedReport(self._frames, self._taken, self._dropped, self._connections, self._state, self._error)
+        counts = (self._frames, self._taken, self._dropped, self._settings.drop)
+        return FeedReport(*counts, self._connections, self._state, self._error)
 
     def _supervise(self) -> None:
         pause = FIRST_PAUSE

@@ -184,10 +184,13 @@ class Windows:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
         self.keys = [ord(key) for key in keys]
         self.shown: list[UInt8Image] = []
+        self.opened: list[str] = []
+        self.titles: list[tuple[str, str]] = []
         self.visible = 1.0
         for name, function in {
-            "namedWindow": lambda *arguments: None,
+            "namedWindow": lambda window, flags: self.opened.append(window),
             "moveWindow": lambda *arguments: None,
+            "setWindowTitle": lambda window, title: self.titles.append((window, title)),
             "resizeWindow": lambda *arguments: None,
             "destroyAllWindows": lambda: None,
             "imshow": lambda name, image: self.shown.append(image),
@@ -278,3 +281,14 @@ def test_a_saved_frame_has_the_result_and_lies_inside_the_folder(
     (saved,) = tmp_path.rglob("*.png")
     assert saved.name == "door-000007.png"
     assert np.array_equal(cv2.imread(str(saved))[..., ::-1], found(0.9).draw(IMAGE))
+
+
+def test_all_files_share_a_window_and_each_live_source_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = Windows(monkeypatch, "")
+    shown, _, _ = screen(tmp_path)
+    for source, arrived in (("a.jpg", None), ("b.jpg", None), ("camera/0", 1.0), ("camera/1", 1.0), ("camera/0", 2.0)):
+        shown.show(source, IMAGE, None, frame=None, arrived=arrived)
+    assert windows.opened == ["pictures", "camera/0", "camera/1"]
+    assert windows.titles == [("pictures", "a.jpg"), ("pictures", "b.jpg")]

@@ -105,3 +105,11 @@ def test_the_version_is_that_of_the_package(command: Command) -> None:
     from cvtl import __version__
 
     assert command("--version").out == f"cvtl {__version__}\n"
+
+
+def test_the_help_of_a_training_shows_what_the_plugin_proposes(command: Command) -> None:
+    said = " ".join(command("train", "yolo", "--help").out.split())
+    assert "passes over the training data (default: 60)" in said
+    said = " ".join(command("train", "yolo", "--epochs", "7", "--help").out.split())
+    assert "passes over the training data (default: 60)" not in said
+    assert command("train", "yolo", "--size", "33", "--help").code == 0
