@@ -222,7 +222,8 @@ def ray(shop: Workshop, words: argparse.Namespace) -> None:
             took = process.end()
             ratio = took.seconds / local.seconds
             same = shop.same(f"r{side}-{count}", f"l{side}-{count}")
-            print(f"{count:8}{local.seconds:10.1f}{took.seconds:10.1f}{ratio:8.2f}{first:14.1f}   {same}", flush=True)
+            figures = f"{count:8}{local.seconds:10.1f}{took.seconds:10.1f}{ratio:8.2f}{first:10.1f}{took.peak_mib:8.0f}"
+            print(f"{figures}   {same}", flush=True)
 
 
 PARTS: dict[str, Callable[[Workshop, argparse.Namespace], None]] = {"many": many, "beside": beside, "ray": ray}

@@ -108,7 +108,7 @@ def test_a_killed_shard_goes_on_with_an_engine_and_is_merged_with_one_that_had_n
     said = json.loads((tmp_path / "1" / "run.json").read_text())
     del said["walked"]
     (tmp_path / "1" / "run.json").write_text(json.dumps(said | {"state": "running"}))
-    report = cvtl.run([messy], glow, tmp_path / "1", settings=on_cluster(shard="1/2"), resume=True)
+    report = cvtl.run([messy], glow, tmp_path / "1", settings=on_cluster(shard="1/2", ray_workers=1), resume=True)
     assert 0 < report.resumed < report.inputs == 32
     cvtl.merge([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
     assert tree_of(tmp_path / "merged") == tree_of(tmp_path / "whole")
@@ -118,7 +118,7 @@ def test_a_killed_shard_goes_on_with_an_engine_and_is_merged_with_one_that_had_n
 def test_nothing_is_lost_or_doubled_when_workers_and_a_node_are_killed(
     glow: Path, tmp_path: Path, make_messy_folder: MakeFolder, nodes: Cluster, on_cluster: Callable[..., RunSettings]
 ) -> None:
-    messy = make_messy_folder(tmp_path / "pictures", 1600)
+    messy = make_messy_folder(tmp_path / "pictures", 1000)
     slow = {"seconds": 0.02}
     cvtl.run([messy], glow, tmp_path / "plain", settings=RunSettings(batch_size=4), predict=slow)
     killed: list[str] = []
@@ -134,10 +134,10 @@ def test_nothing_is_lost_or_doubled_when_workers_and_a_node_are_killed(
         nodes.remove_node(other, allow_graceful=False)
         killed.append("node")
 
-    watch = Interfering((1, kill_workers), (500, kill_node))
+    watch = Interfering((1, kill_workers), (300, kill_node))
     report = cvtl.run([messy], glow, tmp_path / "out", settings=on_cluster(), predict=slow, progress=watch)
     assert killed == ["worker", "worker", "node"]
-    assert report.inputs == 1600
+    assert report.inputs == 1000
     assert tree_of(tmp_path / "out") == tree_of(tmp_path / "plain")
 
 
@@ -162,7 +162,7 @@ def test_a_run_stops_once_too_many_inputs_are_bad_and_leaves_a_program_s_setting
     before = settings_of(DataContext.get_current())
     messy = make_messy_folder(tmp_path / "pictures", 60)
     with pytest.raises(TooManyFailuresError, match="--max-failures is 3"):
-        cvtl.run([messy], glow, tmp_path / "out", settings=on_cluster(max_failures=3))
+        cvtl.run([messy], glow, tmp_path / "out", settings=on_cluster(max_failures=3, ray_workers=1))
     assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "failed"
     assert settings_of(DataContext.get_current()) == before
 
@@ -185,7 +185,20 @@ def test_a_cluster_that_is_not_there_is_named_at_once(
 
 
 def start(glow: Path, inputs: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    words = ["run", "detect", str(inputs), "--weights", str(glow), "--out", str(out), "--batch_size", "4", *more]
+    words = [
+        "run",
+        "detect",
+        str(inputs),
+        "--weights",
+        str(glow),
+        "--out",
+        str(out),
+        "--batch_size",
+        "4",
+        *more,
+        "--ray-workers",
+        "1",
+    ]
     command = [sys.executable, "-m", "cvtl.cli.main", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
