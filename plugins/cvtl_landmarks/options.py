@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from cvtl.options import Options
+from cvtl.shared_options import BackboneOptions
 
 Head = Literal["heatmap", "regression"]
 Loss = Literal["wing", "smooth-l1"]
@@ -26,20 +27,9 @@ class PredictOptions(Options):
     threshold: float = Field(0.1, ge=0, le=1, description="points less sure than this are not drawn; rows have all")
 
 
-class LandmarksOptions(Options):
+class LandmarksOptions(BackboneOptions):
     """How a network for points is built on a backbone, and what it learns from."""
 
-    backbone: str = Field("squeezenet1_1", description="any name that `cvtl backbones` lists")
-    weights: str | None = Field(
-        None,
-        description="of the backbone: imagenet (downloaded once, if they are not here yet), the path of a weights "
-        "file, or none for random ones; has to be said",
-    )
-    cut: str | None = Field(None, description="stage of the backbone to end after; its last if unset")
-    freeze: str | None = Field(
-        None,
-        description="stage of the backbone below which nothing learns ('all': nowhere); if unset, all of it does",
-    )
     backbone_rate: float = Field(
         0.3, gt=0, le=1, description="learning rate of the backbone as a part of that of the head"
     )

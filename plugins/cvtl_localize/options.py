@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cvtl.augmentation import Variation
-from cvtl.options import Options
+from cvtl.shared_options import BackboneOptions, BoxViewOptions
 
 LossName = Literal["squared", "modern"]
 
 
-class LocalizeOptions(Options):
+class LocalizeOptions(BoxViewOptions, BackboneOptions):
     """How one object's class and box are read off a backbone, and how that is trained.
 
     Example:
@@ -21,16 +20,6 @@ class LocalizeOptions(Options):
         1.25
     """
 
-    backbone: str = Field("squeezenet1_1", description="any name that `cvtl backbones` lists")
-    weights: str | None = Field(
-        None,
-        description="of the backbone: imagenet (downloaded once, if they are not here yet), the path of a weights "
-        "file, or none for random ones; has to be said",
-    )
-    cut: str | None = Field(None, description="stage of the backbone to end after; its last if unset")
-    freeze: str | None = Field(
-        None, description="stage below which the backbone does not learn, or all; everything learns if unset"
-    )
     size: int = Field(128, ge=32, description="side of the network's input in pixels")
     resize: Literal["stretch", "letterbox"] = Field(
         "stretch", description="how pictures are brought to that size: letterbox keeps their shape and pads with grey"
@@ -47,18 +36,8 @@ class LocalizeOptions(Options):
     backbone_rate: float = Field(
         0.2, gt=0, le=1, description="learning rate of the backbone as a part of that of the layers behind it"
     )
-    flip: bool = Field(True, description="mirrored pictures show the same; wrong for text and digits")
-    rotation: float = Field(
-        0.0, ge=0, le=180, description="most degrees a picture is turned by; the box of a turned object gets too large"
-    )
-    scale: float = Field(1.25, ge=1, description="most by which a picture is made larger or smaller, as a factor")
-    shift: float = Field(0.1, ge=0, le=0.5, description="most by which it is moved, as a part of its sides")
     jitter: float = Field(0.2, ge=0, le=1, description="most by which brightness, contrast and saturation change")
 
     def train_defaults(self) -> Mapping[str, Any]:
         """What suited a hundred photographs of raccoons (docs/localization.md); of thousands, fewer epochs will do."""
         return {"epochs": 40, "batch_size": 16, "learning_rate": 3e-4, "weight_decay": 1e-2}
-
-    def variation(self) -> Variation:
-        """By how much training views differ from the plain one."""
-        return Variation(flip=self.flip, rotation=self.rotation, scale=self.scale, shift=self.shift)

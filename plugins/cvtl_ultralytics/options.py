@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from cvtl.augmentation import Variation
 from cvtl.options import Options
+from cvtl.shared_options import BoxViewOptions
 from cvtl_ultralytics.architecture import Architecture, checked
 
 DEFAULT_MODEL = "yolo11n.yaml"
@@ -44,7 +44,7 @@ class PredictOptions(Options):
     )
 
 
-class UltralyticsOptions(Options):
+class UltralyticsOptions(BoxViewOptions):
     """Which network, and how it is trained.
 
     Example:
@@ -74,12 +74,7 @@ class UltralyticsOptions(Options):
     mosaic: float = Field(
         0.5, ge=0, le=1, description="part of the training pictures that are put together from parts of four"
     )
-    flip: bool = Field(True, description="mirrored pictures show the same; wrong for text and digits")
-    rotation: float = Field(
-        0.0, ge=0, le=180, description="most degrees a picture is turned by; boxes of turned objects get too large"
-    )
     scale: float = Field(1.5, ge=1, description="most by which a picture is made larger or smaller, as a factor")
-    shift: float = Field(0.1, ge=0, le=0.5, description="most by which it is moved, as a part of its sides")
     jitter: float = Field(0.4, ge=0, le=1, description="most by which brightness, contrast and saturation change")
     predict: PredictOptions = Field(PredictOptions(), description="prediction options of the plugin 'ultralytics'")
 
@@ -92,7 +87,3 @@ class UltralyticsOptions(Options):
     def train_defaults(self) -> Mapping[str, Any]:
         """What served on a few hundred pictures."""
         return {"epochs": 60, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 5e-4}
-
-    def variation(self) -> Variation:
-        """By how much training views differ from the plain one."""
-        return Variation(flip=self.flip, rotation=self.rotation, scale=self.scale, shift=self.shift)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cvtl.augmentation import Variation
 from cvtl.options import Options
+from cvtl.shared_options import BackboneOptions, BoxViewOptions
 
 LossName = Literal["squared", "modern"]
 
@@ -26,7 +26,7 @@ class PredictOptions(Options):
     max_detections: int = Field(300, ge=1, description="most boxes for a picture")
 
 
-class YoloOptions(Options):
+class YoloOptions(BoxViewOptions, BackboneOptions):
     """How a grid of cells is read off a backbone, and how that is trained.
 
     Example:
@@ -35,16 +35,6 @@ class YoloOptions(Options):
         'hard'
     """
 
-    backbone: str = Field("squeezenet1_1", description="any name that `cvtl backbones` lists")
-    weights: str | None = Field(
-        None,
-        description="of the backbone: imagenet (downloaded once, if they are not here yet), the path of a weights "
-        "file, or none for random ones; has to be said",
-    )
-    cut: str | None = Field(None, description="stage of the backbone to end after; its last if unset")
-    freeze: str | None = Field(
-        None, description="stage below which the backbone does not learn, or all; everything learns if unset"
-    )
     size: int = Field(320, ge=32, description="side of the network's input in pixels, a multiple of its largest stride")
     resize: Literal["letterbox", "stretch"] = Field(
         "letterbox", description="how pictures are brought to that size: letterbox keeps their shape and pads with grey"
@@ -92,19 +82,9 @@ class YoloOptions(Options):
     multi_scale: float = Field(
         1.25, ge=1, le=2, description="most by which whole batches are larger or smaller than the input; 1: none are"
     )
-    flip: bool = Field(True, description="mirrored pictures show the same; wrong for text and digits")
-    rotation: float = Field(
-        0.0, ge=0, le=180, description="most degrees a picture is turned by; boxes of turned objects get too large"
-    )
-    scale: float = Field(1.25, ge=1, description="most by which a picture is made larger or smaller, as a factor")
-    shift: float = Field(0.1, ge=0, le=0.5, description="most by which it is moved, as a part of its sides")
     jitter: float = Field(0.3, ge=0, le=1, description="most by which brightness, contrast and saturation change")
     predict: PredictOptions = Field(PredictOptions(), description="prediction options of the plugin 'yolo'")
 
     def train_defaults(self) -> Mapping[str, Any]:
         """What served on a few hundred pictures."""
         return {"epochs": 60, "batch_size": 8, "learning_rate": 2e-3, "weight_decay": 1e-2}
-
-    def variation(self) -> Variation:
-        """By how much training views differ from the plain one."""
-        return Variation(flip=self.flip, rotation=self.rotation, scale=self.scale, shift=self.shift)
