@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 import pytest
 from commands import Command
-from made_objects import CLASSES, make_data
+from made_objects import CLASSES, make_data, write_yolo
 from tiny_yolo import NETWORK, make_model
 
 from cvtl import weights
-from cvtl.data import BoxesTarget
 
 PAGE = Path(__file__).parents[2] / "docs" / "yolo.md"
 
@@ -22,20 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "yolo.md"
 @pytest.fixture
 def road(tmp_path: Path) -> Path:
     """A data set in YOLO's own format."""
-    folder = tmp_path / "road"
-    for part in ("images", "labels"):
-        (folder / part).mkdir(parents=True)
-    (folder / "data.yaml").write_text(f"path: .\ntrain: images\nval: images\nnames: {list(CLASSES)}\n")
-    for number, sample in enumerate(make_data(16)):
-        image, target = sample.read(), sample.target
-        assert isinstance(target, BoxesTarget)
-        assert cv2.imwrite(str(folder / "images" / f"{number}.png"), np.ascontiguousarray(image[..., ::-1]))
-        height, width = image.shape[:2]
-        centres, sizes = (target.boxes[:, :2] + target.boxes[:, 2:]) / 2, target.boxes[:, 2:] - target.boxes[:, :2]
-        rows = np.concatenate([centres, sizes], axis=1) / [width, height, width, height]
-        lines = [f"{label} {' '.join(map(str, row))}" for label, row in zip(target.labels, rows.tolist(), strict=True)]
-        (folder / "labels" / f"{number}.txt").write_text("\n".join(lines) + "\n")
-    return folder
+    return write_yolo(tmp_path / "road", make_data(16))
 
 
 def small(*more: str) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from cvtl.data import BoxesTarget, Dataset, Sample, UInt8Image
@@ -40,3 +43,20 @@ def picture(index: int, target: BoxesTarget) -> UInt8Image:
     for (left, top, right, bottom), label in zip(target.boxes.astype(int), target.labels, strict=True):
         image[top:bottom, left:right, label] = 230
     return image
+
+
+def write_yolo(folder: Path, data: Iterable[Sample]) -> Path:
+    """Write a data set in YOLO's own format."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    (folder / "data.yaml").write_text(f"path: .\ntrain: images\nval: images\nnames: {list(CLASSES)}\n")
+    for number, sample in enumerate(data):
+        image, target = sample.read(), sample.target
+        assert isinstance(target, BoxesTarget)
+        assert cv2.imwrite(str(folder / "images" / f"{number}.png"), np.ascontiguousarray(image[..., ::-1]))
+        height, width = image.shape[:2]
+        centres, sizes = (target.boxes[:, :2] + target.boxes[:, 2:]) / 2, target.boxes[:, 2:] - target.boxes[:, :2]
+        rows = np.concatenate([centres, sizes], axis=1) / [width, height, width, height]
+        lines = [f"{label} {' '.join(map(str, row))}" for label, row in zip(target.labels, rows.tolist(), strict=True)]
+        (folder / "labels" / f"{number}.txt").write_text("\n".join(lines) + "\n")
+    return folder
