@@ -194,9 +194,12 @@ def jitter(images: Tensor, strength: float) -> Tensor:
     """
     import torch
 
+    from cvtl.training.whole_batch import drawn
+
     if strength == 0:
         return images
-    factors = 1 + strength * (2 * torch.rand(3, len(images), device=images.device) - 1)
+    random = drawn(lambda count: torch.rand(3, count, device=images.device), len(images), dim=1)
+    factors = 1 + strength * (2 * random - 1)
     changed = torch.empty_like(images)
     step = CPU_CHUNK if images.device.type == "cpu" else max(1, len(images))
     # Half precision has too few bits for 256 shades.

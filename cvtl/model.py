@@ -73,6 +73,9 @@ class Model(nn.Module, ABC):
     def loss(self, images: Tensor, targets: Sequence[Any]) -> dict[str, Tensor]:
         """The terms of the loss, each a scalar; their sum is minimised.
 
+        Several processes train as one would if each term is a mean over the pictures, or over something in them with
+        `cvtl.training.whole_batch.batch_divisor` for their number.
+
         Args:
             images: float (N, 3, *input.size_hw), normalised.
             targets: N targets, as `training_samples` gave them.
@@ -129,7 +132,8 @@ class Model(nn.Module, ABC):
     def augment(self, images: Tensor) -> Tensor:
         """Augmentation of a training batch, on the device: uint8 (N, 3, h, w) in, (N, 3, *input.size_hw) out.
 
-        It may give another size where `loss` takes one: whole batches larger or smaller, say.
+        It may give another size where `loss` takes one: whole batches larger or smaller, say. Random numbers for each
+        picture come from `cvtl.training.whole_batch.drawn`, if several processes are to draw as one would.
         """
         return images
 
@@ -176,10 +180,20 @@ class Model(nn.Module, ABC):
         best weights and writes the metrics. `cvtl.training.train` does the rest: it refuses or resumes folders,
         turns signals into errors, and writes curves and report. It calls this in a resumed training, too, unless that
         is finished; whatever then is on disk has to lead to the same result.
+
+        Every process of a training calls it, and all have to come to the same: what depends on the run's folder, or
+        writes to it, goes through `run.processes.lead`.
         """
         from cvtl.training.loop import fit
 
         fit(self, train_data, val_data, settings, run)
+
+    def why_alone(self) -> str:
+        """Why its training gains nothing from several processes, as a `fit` of its own does not that is not the loop's.
+
+        By default empty: the loop shares out the batches.
+        """
+        return ""
 
     def predict_samples(
         self, samples: Sequence[Sample], *, batch_size: int, progress: Progress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from cvtl.registry import PluginSpec, plugins
 from cvtl.run_folder import next_free_folder
 from cvtl.terminal import print_json, printable, terminal
 from cvtl.terminal_progress import choose_progress
+from cvtl.training.launching import follow_launcher, has_to_launch, launch, leads, own_place
 from cvtl.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -37,8 +39,15 @@ def main(arguments: list[str]) -> int:
         raise UsageError("no data set was named", hint=f"For example: cvtl train {spec.name} data/")
     if options["resume"] and options["out"] is None:
         raise UsageError("--resume needs --out", hint="Name the folder of the training that should go on")
+    settings = make_options(TrainSettings, values_of(TrainSettings, options))
+    if has_to_launch(settings):
+        return launch(["train", *arguments, *(["--debug"] if "--debug" in sys.argv else [])], options["devices"])
+    follow_launcher()
+    own_place(settings)
     out = Path(options["out"] or next_free_folder(RUNS_FOLDER, f"train-{spec.name}"))
     report = _train(spec, out, options, parser.said)
+    if not leads():
+        return ExitCode.OK
     if options["json"]:
         print_json(_summary(report))
     elif not options["quiet"]:
@@ -91,6 +100,7 @@ def _parser(spec: PluginSpec) -> VerbParser:
             (f"cvtl train {name} data/", "with what serves most"),
             (f"cvtl train {name} data/ --out run --epochs 30 --seed 1", "the same seed gives the same weights"),
             (f"cvtl train {name} data/ --out run --epochs 30 --seed 1 --resume", "go on after a kill"),
+            (f"cvtl train {name} data/ --devices 2", "on two CUDA devices, or in two processes on the CPU"),
             (f"cvtl train {name} data/ --print-config > t.yaml", "all options in a file, for --config t.yaml"),
         ],
         operands="DATA",
@@ -135,7 +145,7 @@ def _train(spec: PluginSpec, out: Path, options: dict[str, Any], said: frozenset
         {name: value for name, value in values_of(kind, options).items() if name in named}
         for kind in (TrainSettings, spec.options_type())
     )
-    quiet = options["quiet"] or options["json"]
+    quiet = options["quiet"] or options["json"] or not leads()
     return train_plugin(
         spec.name,
         options["data"],

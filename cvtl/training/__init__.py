@@ -12,6 +12,9 @@
     optimizers.py  those that settings name
     schedule.py    the learning rate as a function of what has happened
     interrupts.py  Ctrl-C and SIGTERM
+    launching.py   the processes of one training: where each stands, starting and ending those of a machine
+    processes.py   what they say to one another
+    whole_batch.py a batch shared out among them, and what of a step depends on all of it
     summary.py     curves.png and report.md
     diagnosis/     what the curves say of a training, and what to try next
 

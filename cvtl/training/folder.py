@@ -23,6 +23,7 @@ from cvtl.training.settings import TrainSettings
 if TYPE_CHECKING:
     from cvtl.data import Dataset
     from cvtl.model import Model
+    from cvtl.training.processes import Processes
 
 CONFIG_NAME = "config.yaml"
 METRICS_NAME = "metrics.csv"
@@ -32,8 +33,14 @@ CURVES_NAME = "curves.png"
 REPORT_NAME = "report.md"
 _RESULTS = (METRICS_NAME, WEIGHTS_NAME, CHECKPOINT_NAME, CURVES_NAME, REPORT_NAME)
 """What makes a folder hold a training. A configuration alone is that of one that did not get anywhere."""
-_FREE_TO_CHANGE = ("epochs", "workers")
-"""Settings that a resumed training may change: epochs may be raised, workers do not change the result."""
+_FREE_TO_CHANGE = ("epochs", "workers", "devices", "num_nodes")
+"""Settings that a resumed training may change: epochs may be raised, the others change no more than roundings."""
+
+
+def _alone() -> Processes:
+    from cvtl.training.processes import Processes
+
+    return Processes()
 
 
 @dataclass
@@ -52,6 +59,8 @@ class TrainRun:
         finished: whether an earlier call came to the end, so that there is nothing to do.
         history: one row per epoch: `epoch` (from 1), then the figures that `record` was given.
         interrupts: tells a loop of signals that it has missed.
+        processes: those of the training. Each has such a run, the same; the leading one has its folder.
+        shared_out: whether a loop has shared out the batches among them.
     """
 
     folder: Path
@@ -65,6 +74,8 @@ class TrainRun:
     finished: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
     interrupts: Interrupts = field(default_factory=Interrupts)
+    processes: Processes = field(default_factory=_alone)
+    shared_out: bool = False
 
     @classmethod
     def open(
@@ -78,24 +89,30 @@ class TrainRun:
         resume: bool,
         console: Console,
         licence: str = "",
+        processes: Processes | None = None,
     ) -> TrainRun:
         """Start a training in a folder, or go on with the one that is there.
 
         Raises:
             OutputError: the folder holds a training and `resume` is not given, or it cannot be written or read.
             UsageError: the training there is another one; the differences are named.
+            TrainingError: other processes of it have other data or options.
         """
         config = _describe(model, train_data, val_data, settings)
         monitor, mode = model.monitor
         run = cls(folder, config, monitor, mode, settings.epochs, settings.patience, licence, console)
-        if any((folder / name).exists() for name in _RESULTS):
-            run._go_on(resume=resume)
-        if not run.finished:
-            for name in (CONFIG_NAME, *_RESULTS):
-                for partial in folder.glob(f".{name}.*.partial"):
-                    partial.unlink()
-            write_atomically(folder / CONFIG_NAME, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        if processes is not None:
+            run.processes = processes
+        run._agree()
+        run.finished = run.processes.lead(lambda: run._open(resume=resume))
+        if run.finished:
+            run.restore()
         return run
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a checkpoint of the loop's to go on from. All processes have to ask."""
+        return self.processes.lead((self.folder / CHECKPOINT_NAME).exists)
 
     @property
     def weights(self) -> Path:
@@ -139,8 +156,6 @@ class TrainRun:
             TrainingError: a loss or the monitored figure is not finite; the epoch is not booked.
             OutputError: the folder cannot be written.
         """
-        from cvtl import weights
-
         if self.monitor not in figures:
             known = ", ".join(figures)
             raise TrainingError(f"plugin '{model.plugin}' monitors '{self.monitor}', which is none of {known}")
@@ -148,11 +163,15 @@ class TrainRun:
             self.check_finite(name, figures.get(name, 0.0))
         row = {"epoch": len(self.history) + 1, **figures}
         self.history.append(row)
+        if self.processes.leads:
+            self._write(model, row)
+
+    def _write(self, model: Model, row: dict[str, float]) -> None:
+        from cvtl import weights
+
         if self.best is row:
             # A figure that cannot be measured on these data is not a number, which JSON does not have.
-            metrics = {
-                name: value for name, value in figures.items() if name.startswith("val_") and math.isfinite(value)
-            }
+            metrics = {name: value for name, value in row.items() if name.startswith("val_") and math.isfinite(value)}
             digest, seed = self.config["data"]["train"]["digest"], self.config["settings"]["seed"]
             weights.save(model, self.weights, metrics=metrics, data_digest=digest, seed=seed, licence=self.licence)
         write_atomically(self.folder / METRICS_NAME, _to_csv(self.history))
@@ -177,20 +196,47 @@ class TrainRun:
         Raises:
             OutputError: the file is missing, was changed, or does not go so far.
         """
+        self.history = self.processes.lead(lambda: self._read_history(epochs))
+
+    def _read_history(self, epochs: int | None) -> list[dict[str, float]]:
         path = self.folder / METRICS_NAME
         try:
             rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-            self.history = [
+            history = [
                 {name: float(value) for name, value in row.items() if value} | {"epoch": number}
                 for number, row in enumerate(rows[:epochs], 1)
             ]
-            complete = len(self.history) >= (epochs or 1) and all(self.monitor in row for row in self.history)
+            complete = len(history) >= (epochs or 1) and all(self.monitor in row for row in history)
         except (OSError, ValueError, TypeError) as error:
             raise _damaged(path, error) from error
         if not complete:
             raise _damaged(path, "epochs or columns are missing")
+        return history
 
-    def _go_on(self, *, resume: bool) -> None:
+    def _agree(self) -> None:
+        said = self.processes.gather({name: self.config[name] for name in ("options", "settings", "classes", "data")})
+        for number, theirs in enumerate(said):
+            # What differs in the paths alone is the same.
+            changes = _differences(said[0] | {"plugin": ""}, theirs | {"plugin": ""})
+            if changes:
+                raise TrainingError(
+                    f"process {number} of the training has another one than process 0: {'; '.join(changes)}",
+                    hint="Give all machines the same data and the same command",
+                )
+
+    def _open(self, *, resume: bool) -> bool:
+        """Look into the folder and make it this training's; gives whether that is finished."""
+        finished = any((self.folder / name).exists() for name in _RESULTS) and self._go_on(resume=resume)
+        if not finished:
+            for name in (CONFIG_NAME, *_RESULTS):
+                for partial in self.folder.glob(f".{name}.*.partial"):
+                    partial.unlink()
+            write_atomically(
+                self.folder / CONFIG_NAME, yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+            )
+        return finished
+
+    def _go_on(self, *, resume: bool) -> bool:
         if not resume:
             raise OutputError(
                 f"'{self.folder}' already holds a training",
@@ -204,11 +250,10 @@ class TrainRun:
                 hint="Repeat the first command with --resume (--epochs may be raised), or choose another --out",
             )
         if (self.folder / REPORT_NAME).exists() and earlier["settings"]["epochs"] == self.epochs:
-            self.finished = True
-            self.restore()
-            return
+            return True
         # The report says that a training is finished, so it must not outlive the raising of --epochs.
         (self.folder / REPORT_NAME).unlink(missing_ok=True)
+        return False
 
     def _line(self, row: Mapping[str, float]) -> str:
         width = len(str(self.epochs))

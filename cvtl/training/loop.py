@@ -26,8 +26,10 @@ from cvtl.files import write_atomically
 from cvtl.preprocessing import normalize
 from cvtl.training.folder import CHECKPOINT_NAME
 from cvtl.training.optimizers import make_optimizer
+from cvtl.training.processes import Processes
 from cvtl.training.samples import Batch, Batches, Loading, RandomStream, seed_all, training_batches, validation_batches
 from cvtl.training.schedule import rate_factor
+from cvtl.training.whole_batch import computing
 
 if TYPE_CHECKING:
     from cvtl.data import Dataset
@@ -47,10 +49,13 @@ def fit(model: Model, train_data: Dataset, val_data: Dataset, settings: TrainSet
     Arguments and errors are those of `cvtl.training.train`.
     """
     checkpoint = run.folder / CHECKPOINT_NAME
-    if checkpoint.exists():
-        run.restore(_epochs_done(checkpoint))
+    processes, goes_on = run.processes, run.goes_on
+    if goes_on:
+        run.restore(processes.lead(lambda: _epochs_done(checkpoint)))
     if run.is_over:
         return
+    run.shared_out = True
+    processes.start_alike(model)
     device = choose_device(settings.device)
     with _quiet(), _deterministic(), _progress(run) as progress:
         trainer = Trainer(
@@ -58,7 +63,7 @@ def fit(model: Model, train_data: Dataset, val_data: Dataset, settings: TrainSet
             devices=[device.index or 0] if device.type == "cuda" else 1,
             precision=_precision(settings.precision, device),
             # Said here, because otherwise Lightning takes a batch queue's variables for a request to work with them.
-            plugins=[LightningEnvironment(), _AtomicCheckpointIO()],
+            plugins=[LightningEnvironment(), _AtomicCheckpointIO(processes)],
             max_epochs=settings.epochs,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
@@ -72,7 +77,7 @@ def fit(model: Model, train_data: Dataset, val_data: Dataset, settings: TrainSet
         )
         loop = _Loop(model, train_data, val_data, settings, run, progress, pin=device.type == "cuda")
         try:
-            trainer.fit(loop, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+            trainer.fit(loop, ckpt_path=checkpoint if goes_on else None, weights_only=True)
         except Exception as error:
             explained = _explain(error, settings, epoch=len(run.history) + 1)
             if explained is None:
@@ -104,7 +109,8 @@ class _Loop(LightningModule):
         self.run = run
         self.progress = progress
         self.bar = progress.add_task("preparing", total=None)
-        self.loading = Loading(settings.batch_size, settings.workers, pin)
+        self.processes = run.processes
+        self.loading = Loading(settings.batch_size, settings.workers, pin, self.processes.number, self.processes.count)
         self.train_batches: tuple[int, Batches] | None = None
         self.val_batches: Batches | None = None
         self.train_means = _Means()
@@ -122,6 +128,8 @@ class _Loop(LightningModule):
             seed_all(seed, RandomStream.TRAIN_SAMPLES, epoch)
             with _evaluating(self.model):
                 samples = self.model.training_samples(self.train_data, epoch=epoch, seed=seed)
+            # Who has more batches than others would wait for them without end.
+            self.processes.agree_on(len(samples), f"how many samples they train on in epoch {epoch + 1}")
             self.train_batches = epoch, training_batches(samples, self.loading, seed=seed, epoch=epoch)
         return self.train_batches[1]
 
@@ -146,7 +154,8 @@ class _Loop(LightningModule):
         return images.to(device, non_blocking=True), targets
 
     def on_train_epoch_start(self) -> None:
-        self.train_means = _Means()
+        # Both here: where others have all validation batches, nothing else is called of a validation.
+        self.train_means, self.val_means = _Means(), _Means()
         title = f"epoch {len(self.run.history) + 1}/{self.run.epochs}"
         self.progress.reset(self.bar, total=self.trainer.num_training_batches, description=title)
 
@@ -157,38 +166,43 @@ class _Loop(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, targets = batch
+        assert self.train_batches is not None
+        part = self.train_batches[1].parts[batch_idx]
         seed_all(self.settings.seed, RandomStream.STEP, len(self.run.history), batch_idx)
-        figures = self._assess(self._normalized(self.model.augment(images)), targets, training=True)
-        self.train_means.add({f"train_{name}": value for name, value in figures.items()}, len(images))
+        with computing(part, self.processes):
+            figures = self._assess(self._normalized(self.model.augment(images)), targets, training=True)
+        self.train_means.add({f"train_{name}": value for name, value in figures.items()}, part.count)
         # Looking at a figure makes the device wait, so not at every step.
-        if batch_idx % _STEPS_BETWEEN_CHECKS == 0:
+        if part.count and batch_idx % _STEPS_BETWEEN_CHECKS == 0:
             self.run.check_finite("train_loss", self.train_means.result()["train_loss"])
-        return figures["loss"]
+        return figures["loss"] * part.share
+
+    def on_after_backward(self) -> None:
+        groups = self.optimizers(use_pl_optimizer=False).param_groups  # type: ignore[union-attr]
+        self.processes.add_gradients([parameter for group in groups for parameter in group["params"]])
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         self.model.after_step()
         self.progress.advance(self.bar)
 
-    def on_validation_epoch_start(self) -> None:
-        self.val_means = _Means()
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.run.interrupts.check()
         images, targets = batch
-        seed_all(self.settings.seed, RandomStream.VAL_STEP, batch_idx)
+        seed_all(self.settings.seed, RandomStream.VAL_STEP, batch_idx * self.processes.count + self.processes.number)
         figures = self._assess(self._normalized(images), targets, training=False)
         self.val_means.add({f"val_{name}": value for name, value in figures.items()}, len(images))
 
     def on_train_epoch_end(self) -> None:
         figures = {
             "learning_rate": self._learning_rate(0.0),
-            **self.train_means.result(),
-            **self.val_means.result(),
+            **self.train_means.result(self.processes),
+            **self.val_means.result(self.processes),
         }
         self.run.record(self.model, figures)
         self.trainer.should_stop = self.run.is_over
         # After the best weights and the metrics: what the checkpoint counts as done must be on disk.
-        self.trainer.save_checkpoint(self.run.folder / CHECKPOINT_NAME)
+        if self.processes.leads:
+            self.trainer.save_checkpoint(self.run.folder / CHECKPOINT_NAME)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[_EPOCHS_DONE] = len(self.run.history)
@@ -216,19 +230,43 @@ class _Means:
         self._counts: dict[str, Tensor | int] = {}
 
     def add(self, values: Mapping[str, Tensor], count: int) -> None:
+        if not count:
+            return
         for name, value in values.items():
             value = value.detach().float()
             total, known = (value * count, count) if value.ndim == 0 else (value.nansum(), (~value.isnan()).sum())
             self._sums[name] = self._sums.get(name, 0.0) + total
             self._counts[name] = self._counts.get(name, 0) + known
 
-    def result(self) -> dict[str, float]:
-        counts = {name: int(count) for name, count in self._counts.items()}
-        return {name: float(total) / counts[name] if counts[name] else nan for name, total in self._sums.items()}
+    def result(self, processes: Processes | None = None) -> dict[str, float]:
+        """The means over this process's samples, or over those of all."""
+        own = {name: (float(total), int(self._counts[name])) for name, total in self._sums.items()}
+        said = [own] if processes is None else processes.gather(own)
+        # What a process has no samples of, it has no names for.
+        names = max(said, key=len)
+        sums = {name: [each.get(name, (0.0, 0)) for each in said] for name in names}
+        totals = {name: [sum(column) for column in zip(*each, strict=True)] for name, each in sums.items()}
+        return {name: total / count if count else nan for name, (total, count) in totals.items()}
 
 
 class _AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there; Lightning's own passes through the system's /tmp."""
+    """Writes a checkpoint beside its place and moves it there; Lightning's own passes through the system's /tmp.
+
+    The leading process alone has the file, which may lie on a disk that others do not see: it tells them what is in it.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        super().__init__()
+        self._processes = processes
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        source: Any = path
+        if self._processes.count > 1:
+            source = io.BytesIO(self._processes.lead(Path(path).read_bytes))
+        loaded: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+        return loaded
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         content = io.BytesIO()

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from cvtl.errors import CvtlError, DataError
+from cvtl.training.whole_batch import Part, part_of
 
 Sample = tuple[Tensor, Any]
 Batch = tuple[Tensor, list[Any]]
@@ -56,14 +57,18 @@ class Loading:
     """How samples are put into batches.
 
     Attributes:
-        batch_size: samples in a batch.
+        batch_size: samples in a batch, of which there is a part in each process of the training.
         workers: processes that prepare samples; 0 does it in this one.
         pin: put batches into pinned memory, from which copying to a CUDA device runs beside computing.
+        process: this one's number in the training.
+        processes: how many the training has.
     """
 
     batch_size: int
     workers: int
     pin: bool
+    process: int = 0
+    processes: int = 1
 
 
 class Batches:
@@ -71,10 +76,14 @@ class Batches:
 
     Worker processes start when the first batch is asked for, and end with the last one. Lightning would start them
     twice an epoch, and leave ending them to the garbage collector, which takes five seconds for each.
+
+    Attributes:
+        parts: what this process has of each batch. Of a batch without any for it there is a sample that does not count.
     """
 
-    def __init__(self, loader: DataLoader[Sample]) -> None:
+    def __init__(self, loader: DataLoader[Sample], parts: Sequence[Part]) -> None:
         self._loader = loader
+        self.parts = parts
         self._pass: Iterator[Any] | None = None
 
     def __len__(self) -> int:
@@ -96,7 +105,7 @@ class Batches:
 
 
 def training_batches(samples: Sequence[Sample], loading: Loading, *, seed: int, epoch: int) -> Batches:
-    """Shuffled batches; the order and every sample depend on nothing but the arguments.
+    """This process's parts of shuffled batches; the order and every sample depend on nothing but the arguments.
 
     The last batch may be smaller, but a single sample left over is dropped: batch normalisation cannot train on it.
 
@@ -110,20 +119,29 @@ def training_batches(samples: Sequence[Sample], loading: Loading, *, seed: int, 
         DataError: there are no samples.
     """
     seeded = _Seeded(samples, seed, RandomStream.TRAIN_SAMPLE, epoch)
-    sampler: DistributedSampler[Sample] = DistributedSampler(seeded, num_replicas=1, rank=0, seed=seed)
+    sampler: DistributedSampler[Any] = DistributedSampler(seeded, num_replicas=1, rank=0, seed=seed)
     sampler.set_epoch(epoch)
-    drop_last = len(seeded) > loading.batch_size and len(seeded) % loading.batch_size == 1
-    return Batches(_loader(seeded, loading, sampler=sampler, drop_last=drop_last))
+    whole = _cut(list(iter(sampler)), loading.batch_size)
+    if len(whole) > 1 and len(whole[-1]) == 1 < loading.batch_size:
+        del whole[-1]
+    parts = [part_of(len(batch), loading.process, loading.processes) for batch in whole]
+    own = [batch[part.first : part.first + part.count] or batch[:1] for batch, part in zip(whole, parts, strict=True)]
+    return Batches(_loader(seeded, loading, own), parts)
 
 
 def validation_batches(samples: Sequence[Sample], loading: Loading, *, seed: int) -> Batches:
-    """Batches in order, the same at every pass.
+    """Batches in order, the same at every pass: whole ones, of which each process has every so many-th.
 
     Raises:
         DataError: there are no samples.
     """
     seeded = _Seeded(samples, seed, RandomStream.VAL_SAMPLE)
-    return Batches(_loader(seeded, loading))
+    own = _cut(list(range(len(seeded))), loading.batch_size)[loading.process :: loading.processes]
+    return Batches(_loader(seeded, loading, own), [Part(0, len(batch), len(batch)) for batch in own])
+
+
+def _cut(indices: list[int], size: int) -> list[list[int]]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 class _Seeded(Dataset[Any]):
@@ -148,19 +166,18 @@ class _Seeded(Dataset[Any]):
             return error
 
 
-def _loader(samples: _Seeded, loading: Loading, **more: Any) -> DataLoader[Any]:
+def _loader(samples: _Seeded, loading: Loading, batches: list[list[int]]) -> DataLoader[Any]:
     # A single batch is made in the time that it takes to start processes.
     workers = loading.workers if len(samples) > loading.batch_size else 0
     return DataLoader(
         samples,
-        loading.batch_size,
+        batch_sampler=batches,
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=loading.pin,
         worker_init_fn=_start_worker,
         # Forking takes 0.2 s a worker and epoch, Python 3.14's default 4 s.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        **more,
     )
 
 

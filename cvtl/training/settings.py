@@ -24,7 +24,11 @@ class TrainSettings(Options):
     """
 
     epochs: int = Field(default=20, ge=1, description="passes over the training data")
-    batch_size: int = Field(default=64, ge=1, description="samples that make one step; fewer need less memory")
+    batch_size: int = Field(
+        default=64,
+        ge=1,
+        description="samples that make one step, on all devices together; fewer need less memory",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="step size at the start")
     optimizer: Literal["adamw", "sgd", "rmsprop", "lbfgs"] = Field(
         default="adamw",
@@ -39,13 +43,21 @@ class TrainSettings(Options):
     patience: int | None = Field(default=None, ge=1, description="stop after this many epochs without a better result")
     seed: int = Field(default=0, ge=0, description="the same seed gives the same weights")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps")
+    devices: int = Field(
+        default=1,
+        ge=1,
+        description="processes on each machine that share out every batch, one for each CUDA device, or each with a "
+        "part of the CPU's cores; the weights are those of one",
+    )
+    num_nodes: int = Field(default=1, ge=1, description="machines that share out every batch, each under torchrun")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="of the computation; auto takes half precision on a CUDA device, float32 elsewhere"
     )
     workers: int = Field(
         default_factory=default_workers,
         ge=0,
-        description="processes that read and prepare samples; 0 does it in the main one; the result is the same",
+        description="processes that read and prepare samples, for each device; 0 does it in the main one; the result "
+        "is the same",
     )
     val_fraction: float = Field(
         default=0.2,

@@ -50,8 +50,10 @@ def train_plugin(
     Raises:
         CvtlError: anything a user can cause.
     """
+    from cvtl.training.launching import leads
     from cvtl.training.samples import seed_all
 
+    quiet = quiet or not leads()
     spec = plugins().get(plugin)
     checked = make_options(spec.options_type(), options or {})
     settings = with_defaults(settings or TrainSettings(), checked)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from cvtl.augmentation import CPU_CHUNK, colour
 from cvtl.preprocessing import resize_to
+from cvtl.training.whole_batch import drawn
 from cvtl_classify.options import ClassifyOptions
 
 # Width over height of what is seen, in terms of the output's (GoogLeNet: Szegedy et al., arXiv 1409.4842, section 6).
@@ -89,7 +90,8 @@ def draw_changes(count: int, options: ClassifyOptions, device: torch.device | st
     and 4:3 with which it fits inside the picture; so none has to be drawn twice, as in the random sized crop of
     Szegedy et al. (arXiv 1409.4842, section 6).
     """
-    mirrored, area, aspect, x, y, angle, *factors = torch.rand(9, count, device=device)
+    random = drawn(lambda pictures: torch.rand(9, pictures, device=device), count, dim=1)
+    mirrored, area, aspect, x, y, angle, *factors = random
     area = options.crop + (1 - options.crop) * area
     most = torch.minimum(-area.log(), area.new_tensor(math.log(_LARGEST_ASPECT)))
     log_aspect = most * (2 * aspect - 1)

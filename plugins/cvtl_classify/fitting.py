@@ -31,7 +31,7 @@ from cvtl.features import extract
 from cvtl.files import write_atomically
 from cvtl.options import make_options
 from cvtl.progress import Progress
-from cvtl.training.folder import CHECKPOINT_NAME, TrainRun
+from cvtl.training.folder import TrainRun
 from cvtl.training.optimizers import make_optimizer
 from cvtl.training.samples import seed_all
 from cvtl.training.settings import TrainSettings
@@ -51,7 +51,7 @@ def fit(model: ClassifyModel, train_data: Dataset, val_data: Dataset, settings: 
     """Train a model by the strategy that its options name; arguments and errors are those of `cvtl.training.train`."""
     if model.options.strategy == "auto":
         settings = _choose(model, train_data, val_data, settings, run)
-    strategy, goes_on = model.options.strategy, (run.folder / CHECKPOINT_NAME).exists()
+    strategy, goes_on = model.options.strategy, run.goes_on
     if model.options.weights == NO_WEIGHTS and strategy != "scratch":
         run.console.print(f"The backbone's weights are random: strategy {strategy} keeps what nobody has learnt.")
     if strategy != "features":

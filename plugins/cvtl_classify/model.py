@@ -99,6 +99,13 @@ class ClassifyModel(Model):
 
         fit(self, train_data, val_data, settings, run)
 
+    def why_alone(self) -> str:
+        """Strategy `features` computes features once, in no batches of samples; `auto` measures it."""
+        strategy = self.options.strategy
+        if strategy not in ("auto", "features"):
+            return ""
+        return f"strategy {strategy} goes by features that are computed once; augmented, finetune, full, scratch do not"
+
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, ClassTarget]]:
         """Pictures with a margin for `augment` to cut from, or at the input's size where it does nothing."""
         from cvtl_classify.samples import training_samples

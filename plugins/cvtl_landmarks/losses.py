@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cvtl.training.whole_batch import batch_divisor
 from cvtl_landmarks.options import Loss
 
 # Widths and errors are those of a face of 256 pixels in the paper: fractions are taken to that size.
@@ -121,4 +122,4 @@ def _divergence(p: Tensor, q: Tensor) -> Tensor:
 def _mean(values: Tensor) -> Tensor:
     """0 of no values, where `mean` is NaN; it keeps the graph."""
     total: Tensor = values.sum()
-    return total / max(1, values.numel())
+    return total / batch_divisor(values.numel())

@@ -92,7 +92,7 @@ class LandmarksModel(Model):
         """
         from cvtl_landmarks.settling import settle
 
-        self.options = settle(self.options, train_data, run)
+        self.options = run.processes.lead(lambda: settle(self.options, train_data, run))
         if self.options.crop != "box":
             train_data, val_data = self._in_memory(train_data, val_data, run)
         super().fit(train_data, val_data, settings, run)

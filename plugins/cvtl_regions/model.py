@@ -126,6 +126,10 @@ class RegionsModel(Model):
             val_data = in_memory(val_data, self.input, progress=progress)
         super().fit(train_data, val_data, settings, run)
 
+    def why_alone(self) -> str:
+        """A classifier that is run as it is learns nothing."""
+        return "with --classifier nothing is learnt" if isinstance(self.detector, ClassifierDetector) else ""
+
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Seen]]:
         """Views of the pictures, mirrored, moved and scaled at random, and their objects."""
         from cvtl.training.objects import TrainingSamples

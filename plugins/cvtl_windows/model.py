@@ -15,6 +15,7 @@ from cvtl.errors import DataError, UsageError
 from cvtl.model import Model
 from cvtl.preprocessing import InputSpec, normalize
 from cvtl.results import Detections, Result
+from cvtl.training.whole_batch import batch_divisor, drawn
 from cvtl_windows.classifier import Classifier, map_shape
 from cvtl_windows.convolutional import to_convolutional
 from cvtl_windows.crops import (
@@ -141,10 +142,11 @@ class WindowsModel(Model):
     def augment(self, images: Tensor) -> Tensor:
         """Mirror half of the windows, if that is allowed, and change brightness and contrast of each."""
         if self.options.flip:
-            flipped = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-            images = torch.where(flipped, images.flip(-1), images)
+            sides = drawn(lambda count: torch.rand(count, 1, 1, 1, device=images.device), len(images))
+            images = torch.where(sides < 0.5, images.flip(-1), images)
         strength = self.options.jitter
-        factors = 1 + strength * (2 * torch.rand(2, len(images), 1, 1, 1, device=images.device) - 1)
+        random = drawn(lambda count: torch.rand(2, count, 1, 1, 1, device=images.device), len(images), dim=1)
+        factors = 1 + strength * (2 * random - 1)
         mean = images.float().mean(dim=(1, 2, 3), keepdim=True)
         changed: Tensor = (images - mean) * factors[0] + mean * factors[1]
         return changed.round().clamp(0, 255).to(torch.uint8)
@@ -160,7 +162,7 @@ class WindowsModel(Model):
             wanted = outputs.new_tensor([targets[index].offset for index in known]).view(-1, _REFINEMENTS)
             # The sum over none is zero, where the mean would be NaN.
             error = F.smooth_l1_loss(outputs[known, kinds:], wanted, beta=0.1, reduction="sum")
-            terms["box"] = error / max(1, len(known))
+            terms["box"] = error / batch_divisor(len(known))
         return terms
 
     def measure(self, images: Tensor, targets: Sequence[WindowTarget]) -> Mapping[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cvtl.boxes import paired_ciou, paired_iou
+from cvtl.training.whole_batch import batch_divisor
 from cvtl_yolo.assignment import Assigned, assign
 from cvtl_yolo.grid import CENTRE, CLASSES, HEIGHT, PRESENT, WIDTH, Grid, Slots, boxes_of, encode, flat, slots_of
 
@@ -124,12 +125,13 @@ def modern_loss(outputs: Tensor, objects: Objects, grid: Grid, *, ratio: float =
     presence = torch.zeros_like(outputs[..., PRESENT])
     presence[picture, assigned.places] = paired_iou(found.detach(), wanted)
     labels = F.one_hot(objects.labels[assigned.objects], grid.classes).to(outputs.dtype)
+    places = batch_divisor(len(assigned.places))
     terms = {
         "box": _BOX_WEIGHT * (1 - paired_ciou(found, wanted)).sum(),
         "object": F.binary_cross_entropy_with_logits(outputs[..., PRESENT], presence, reduction="sum"),
         "class": F.binary_cross_entropy_with_logits(chosen[:, CLASSES], labels, reduction="sum"),
     }
-    return {name: value / max(1, len(assigned.places)) for name, value in terms.items()}
+    return {name: value / places for name, value in terms.items()}
 
 
 def _boxes(chosen: Tensor, slots: Slots, assigned: Assigned) -> Tensor:

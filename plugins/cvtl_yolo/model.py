@@ -122,7 +122,7 @@ class YoloModel(Model):
             train_data = in_memory(train_data, sample_spec(self.input, self.options.variation()), progress=progress)
             val_data = in_memory(val_data, self.input, progress=progress)
         objects = plain_objects(train_data, self.input)
-        self.options = settle(self.options, objects, run)
+        self.options = run.processes.lead(lambda: settle(self.options, objects, run))
         report(objects, self.grid(), self.options, run.console)
         self.learner = Learner(self.network, self.options.ema) if self.options.ema else None
         try:

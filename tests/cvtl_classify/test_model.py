@@ -310,3 +310,13 @@ def test_weights_are_not_downloaded_unless_that_is_said() -> None:
 def test_from_scratch_no_weights_need_be_named() -> None:
     model = ClassifyModel.initialize(ClassifyOptions(backbone="lenet5", strategy="scratch"), ("a", "b"))
     assert model.classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "alone"),
+    [("auto", True), ("features", True), ("augmented", False), ("finetune", False), ("full", False)],
+)
+def test_what_learns_from_features_alone_shares_nothing_out(strategy: str, alone: bool) -> None:
+    reason = make_model(strategy=strategy).why_alone()
+    assert bool(reason) == alone
+    assert not alone or f"strategy {strategy} " in reason

@@ -132,3 +132,7 @@ def test_weights_for_another_task_are_refused(classifier: Path, tmp_path: Path) 
     path = weights.save(make_loop(classifier), tmp_path / "loop.safetensors")
     with pytest.raises(UsageError, match="holds weights for the task 'detect'"):
         make_loop(path)
+
+
+def test_a_classifier_that_learns_nothing_shares_nothing_out(classifier: Path) -> None:
+    assert make_loop(classifier).why_alone() == "with --classifier nothing is learnt"

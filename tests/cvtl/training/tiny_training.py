@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +26,7 @@ from cvtl.registry import PluginSpec
 from cvtl.results import Result
 from cvtl.training import TrainReport, TrainSettings, train
 from cvtl.training.samples import seed_all
+from cvtl.training.whole_batch import drawn
 
 CLASSES = ("dark", "light")
 SIDE = 8
@@ -34,6 +38,7 @@ class TinyOptions(Options):
     nan_from_epoch: int | None = None
     error_in_step: str = ""
     bad_sample: int | None = None
+    dies_by: str = ""
 
 
 class TinyModel(Model):
@@ -62,6 +67,7 @@ class TinyModel(Model):
     def loss(self, images: Tensor, targets: Sequence[Any]) -> dict[str, Tensor]:
         logits = self(images)
         if self.training:
+            die_by(self.settings.dies_by)
             time.sleep(self.settings.seconds_per_step)
             if self.settings.error_in_step:
                 raise RuntimeError(self.settings.error_in_step)
@@ -77,7 +83,9 @@ class TinyModel(Model):
         raise NotImplementedError
 
     def augment(self, images: Tensor) -> Tensor:
-        return images ^ torch.randint(0, 8, images.shape, dtype=torch.uint8)
+        return images ^ drawn(
+            lambda count: torch.randint(0, 8, (count, *images.shape[1:]), dtype=torch.uint8), len(images)
+        )
 
     def training_samples(self, data: Dataset, *, epoch: int, seed: int) -> Sequence[tuple[Tensor, Any]]:
         assert not self.training
@@ -105,6 +113,19 @@ class TinySamples(Sequence[tuple[Tensor, int]]):
         noise = random.randrange(8) + np.random.randint(8) + int(torch.randint(8, ())) + self.mined
         picture = torch.from_numpy(self.data[index].read()).permute(2, 0, 1)
         return picture // 2 + noise, self.data[index].target.label
+
+
+_STEPS_DONE = itertools.count()
+
+
+def die_by(path: str) -> None:
+    """A file can say after how many steps which process of a training is killed: once, for it removes the file."""
+    if not path or not Path(path).exists():
+        return
+    process, steps = map(int, Path(path).read_text().split())
+    if os.environ["RANK"] == str(process) and next(_STEPS_DONE) == steps:
+        Path(path).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def make_data(count: int, *, first: int = 0) -> Dataset:
