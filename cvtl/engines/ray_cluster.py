@@ -83,18 +83,15 @@ def cluster(address: str | None) -> Iterator[Capacity]:
     if ray.is_initialized():
         yield _capacity(ray.nodes())
         return
-    address = address or os.environ.get(ADDRESS_VARIABLE)
-    try:
-        with _folder_for_ray(address) as own:
-            try:
-                _connect(ray, address, own)
-                yield _capacity(ray.nodes())
-            finally:
+    address = address or os.environ.get(ADDRESS_VARIABLE) or None
+    with _folder_for_ray(address) as own:
+        try:
+            _connect(ray, address, own)
+            yield _capacity(ray.nodes())
+        finally:
+            # What ended the run has to be told, not what Ray stumbles over while it is ended.
+            with _signals_later(), contextlib.suppress(Exception):
                 ray.shutdown()
-    finally:
-        # Ray puts it there for processes that it starts.
-        if address is None:
-            os.environ.pop(ADDRESS_VARIABLE, None)
 
 
 def _connect(ray: Any, address: str | None, own: dict[str, Any]) -> None:
@@ -146,7 +143,8 @@ def _folder_for_ray(address: str | None) -> Iterator[dict[str, Any]]:
             "_temp_dir": str(folder),
         }
     finally:
-        _remove(folder)
+        with _signals_later():
+            _remove(folder)
 
 
 def _remove(folder: Path) -> None:
@@ -159,13 +157,41 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
+def _signals_later() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the block is done: half of Ray ended would be left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = _handlers()
+    for number in handlers:
+        signal.signal(number, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        _put_back(handlers)
+    if arrived:
+        signal.raise_signal(arrived[0])
+
+
+@contextmanager
 def _signals_kept() -> Iterator[None]:
     """Ray takes SIGTERM for itself."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = _handlers()
     yield
+    _put_back(handlers)
+
+
+def _handlers() -> dict[signal.Signals, Any]:
+    """Those of the two signals that end a command; not such as are no function of Python's."""
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    return {number: handler for number, handler in found.items() if handler is not None}
+
+
+def _put_back(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

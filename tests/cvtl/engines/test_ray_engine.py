@@ -8,9 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +81,20 @@ class Interfering(Progress):
             self.steps.pop(0)[1]()
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which a server on this machine shows a folder."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 def test_rows_and_pictures_of_any_source_equal_the_plain_run_s(
     glow: Path, tmp_path: Path, make_messy_folder: MakeFolder, on_cluster: Callable[..., RunSettings]
 ) -> None:
@@ -86,9 +103,10 @@ def test_rows_and_pictures_of_any_source_equal_the_plain_run_s(
         for path in sorted(messy.rglob("*.png")):
             archive.write(path, path.relative_to(messy))
     (tmp_path / "in" / "list.txt").write_text("nowhere.jpg\npictures/day0/img00000.png\n")
-    inputs = [messy, tmp_path / "in" / "a.zip", tmp_path / "in" / "list.txt"]
-    plain = cvtl.run(inputs, glow, tmp_path / "plain", settings=RunSettings(batch_size=4, save_images=True))
-    found = cvtl.run(inputs, glow, tmp_path / "out", settings=on_cluster(save_images=True))
+    with served(messy / "day1") as address:
+        inputs = [messy, tmp_path / "in" / "a.zip", tmp_path / "in" / "list.txt", address]
+        plain = cvtl.run(inputs, glow, tmp_path / "plain", settings=RunSettings(batch_size=4, save_images=True))
+        found = cvtl.run(inputs, glow, tmp_path / "out", settings=on_cluster(save_images=True))
     assert tree_of(tmp_path / "out") == tree_of(tmp_path / "plain")
     assert found.counts == plain.counts
     said = json.loads((tmp_path / "out" / "run.json").read_text())
