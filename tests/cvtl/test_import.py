@@ -41,6 +41,24 @@ def test_importing_a_torch_free_module_imports_nothing_heavy(module: str) -> Non
     assert said.strip() == "[]"
 
 
+def test_following_and_drawing_video_do_without_pyav() -> None:
+    """PyAV's wheels hold libraries under the GPL; supervision asks for it and needs it for nothing that is used here."""
+    code = """
+import sys
+import numpy as np, supervision, torch
+from cvtl.results import Detections
+from cvtl.tracking import Followers, FollowSettings
+import cvtl.tracking.trackers, trackers
+import cvtl.pipeline, cvtl.streaming, cvtl.video_files
+one = torch.zeros(1, dtype=torch.int64)
+found = Detections(torch.tensor([[2.0, 2, 9, 9]]), torch.tensor([0.9]), one, ("car",), ids=one + 1)
+found.draw(np.zeros((20, 30, 3), np.uint8))
+print('av' in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "False"
+
+
 def test_the_package_lists_what_it_loads_on_first_use() -> None:
     import cvtl
     from cvtl.data import load_data
