@@ -42,7 +42,7 @@ def test_importing_a_torch_free_module_imports_nothing_heavy(module: str) -> Non
 
 
 def test_following_and_drawing_video_do_without_pyav() -> None:
-    """PyAV's wheels hold libraries under the GPL; supervision asks for it and needs it for nothing that is used here."""
+    """PyAV's wheels hold libraries under the GPL; supervision asks for it, for what is not used here."""
     code = """
 import sys
 import numpy as np, supervision, torch
