@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,10 +25,10 @@ from cvtl.addresses import is_address, public_address
 from cvtl.archives import is_archive, is_zip, members
 from cvtl.data import UInt8Image
 from cvtl.errors import SourceError
+from cvtl.folder_walk import local_files
 from cvtl.images import Decoded, cannot_open, decode, of_array
-from cvtl.patterns import WILDCARDS, match, past_stars
+from cvtl.patterns import WILDCARDS
 from cvtl.remote import base_of, located, read_remote, remote_files
-from cvtl.run_folder import is_run_folder
 from cvtl.run_settings import DEFAULT_MAX_PIXELS
 from cvtl.videos import names_video, read_frames
 
@@ -341,68 +341,11 @@ def _archived(path: str) -> Iterator[Item]:
         yield Item(name, read)
 
 
-class _Folder(NamedTuple):
-    """A folder that the walk is inside of.
-
-    Attributes:
-        name: relative to the walk's root, with a slash behind it unless empty.
-        entries: those still to visit.
-        matched: how many parts of the pattern the way here may have used up.
-        identity: device and inode, to know it again behind a link.
-    """
-
-    name: str
-    entries: Iterator[os.DirEntry[str]]
-    matched: frozenset[int]
-    identity: tuple[int, int]
-
-
 def _walk(root: str, pattern: Sequence[str] = ()) -> Iterator[Item]:
     """The pictures below `root` whose path fits the pattern's parts, or that lie in a folder whose path does."""
-    try:
-        inside = [_enter(root, "", past_stars({0}, pattern))]
-    except OSError as error:
-        raise SourceError(f"cannot open the folder '{root}': {error.strerror}", hint="Check the path") from error
-    names_input = names_video if pattern and names_video(pattern[-1]) else _names_picture
-    while inside:
-        folder = inside[-1]
-        entry = next(folder.entries, None)
-        if entry is None:
-            inside.pop()
-            continue
-        matched = match(entry.name, folder.matched, pattern)
-        if not matched or entry.name.startswith("."):
-            continue
-        name = folder.name + entry.name
-        if _is_folder(entry):
-            try:
-                inner = _enter(entry.path, f"{name}/", matched)
-            except OSError as error:
-                yield Item(name, partial(_raise, error))
-                continue
-            circular = inner.identity in [outer.identity for outer in inside]
-            if not circular and not is_run_folder(entry.path):
-                inside.append(inner)
-        elif len(pattern) in matched and names_input(name) and _is_file(entry):
-            yield _file(name, entry.path)
-
-
-def _enter(path: str, name: str, matched: frozenset[int]) -> _Folder:
-    with os.scandir(path) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    status = os.stat(path)
-    return _Folder(name, iter(ordered), matched, (status.st_dev, status.st_ino))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Not a pipe or a device; a link that leads nowhere is a file that cannot be opened."""
-    if not entry.is_symlink():
-        return entry.is_file()
-    return os.path.isfile(entry.path) or not os.path.exists(entry.path)
+    wanted = names_video if pattern and names_video(pattern[-1]) else _names_picture
+    for name, found in local_files(root, pattern, wanted):
+        yield _file(name, found) if isinstance(found, str) else Item(name, partial(_raise, found))
 
 
 def _raise(error: OSError) -> bytes:
