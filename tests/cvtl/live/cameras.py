@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SERVER = Path(__file__).with_name("mjpeg_server.py")
+FOLDER = Path(__file__).parent
 RATE = 25
 
 Wait = Callable[[Callable[[], object]], None]
@@ -20,6 +20,8 @@ Wait = Callable[[Callable[[], object]], None]
 class WebCamera:
     """A camera with a web page, in a process of its own; it can be killed and started again at its address."""
 
+    server, scheme = "mjpeg_server.py", "http"
+
     def __init__(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -27,11 +29,11 @@ class WebCamera:
         self.process: subprocess.Popen[str] | None = None
 
     def url(self, path: str = "video") -> str:
-        return f"http://127.0.0.1:{self.port}/{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}/{path}"
 
     def start(self, *stretches: str) -> None:
         """Begin to send stretches `WIDTH,HEIGHT,FRAMES` of frames to whoever asks."""
-        command = [sys.executable, str(SERVER), str(self.port), *stretches]
+        command = [sys.executable, str(FOLDER / self.server), str(self.port), *stretches]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
@@ -43,6 +45,12 @@ class WebCamera:
             assert self.process.stdout is not None
             self.process.stdout.close()
             self.process = None
+
+
+class RtspCamera(WebCamera):
+    """One that speaks RTSP; it takes one stretch."""
+
+    server, scheme = "rtsp_server.py", "rtsp"
 
 
 def write_clip(path: Path, count: int, *, size_wh: tuple[int, int] = (64, 48)) -> Path:

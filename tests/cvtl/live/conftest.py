@@ -12,12 +12,19 @@ import pytest
 # Tests import `cameras` from here.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cameras import Wait, WebCamera, write_clip
+from cameras import RtspCamera, Wait, WebCamera, write_clip
 
 
 @pytest.fixture
 def web_camera() -> Iterator[WebCamera]:
     camera = WebCamera()
+    yield camera
+    camera.kill()
+
+
+@pytest.fixture
+def rtsp_camera() -> Iterator[RtspCamera]:
+    camera = RtspCamera()
     yield camera
     camera.kill()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 import pytest
-from cameras import Wait, WebCamera
+from cameras import RtspCamera, Wait, WebCamera
 
 import cvtl
 from cvtl.errors import UsageError
@@ -75,15 +75,17 @@ def test_frames_that_are_dropped_are_counted_in_the_summary(glow: Path, web_came
     assert said["state"] == "done"
 
 
+@pytest.mark.parametrize("kind", ["web_camera", "rtsp_camera"])
 def test_a_killed_server_is_found_again_and_its_new_size_is_taken(
-    glow: Path, web_camera: WebCamera, tmp_path: Path
+    glow: Path, kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    web_camera.start("64,48,0")
+    camera: WebCamera = request.getfixturevalue(kind)
+    camera.start("64,48,0")
 
     def restart() -> None:
         time.sleep(0.4)
-        web_camera.kill()
-        web_camera.start("80,60,0")
+        camera.kill()
+        camera.start("80,64,0")
 
     def stop_when_again(text: str) -> None:
         if text.endswith("connected"):
@@ -92,7 +94,7 @@ def test_a_killed_server_is_found_again_and_its_new_size_is_taken(
     notes = Notes(stop_when_again)
     settings = LiveSettings(max_seconds=4, lost_after=1)
     report = cvtl.run(
-        [web_camera.url()],
+        [camera.url()],
         glow,
         tmp_path / "out",
         settings=RunSettings(save_video=True),
@@ -100,9 +102,9 @@ def test_a_killed_server_is_found_again_and_its_new_size_is_taken(
         progress=notes,
     )
     sizes = [(row["width"], row["height"]) for row in rows_of(tmp_path / "out")]
-    assert set(sizes) == {(64, 48), (80, 60)}
+    assert set(sizes) == {(64, 48), (80, 64)}
     assert sizes == sorted(sizes)
-    assert report.live[web_camera.url()].connections >= 2
+    assert report.live[camera.url()].connections >= 2
     assert any("trying again" in line for line in notes.lines)
     assert notes.lines[-1].endswith("connected again")
     videos = sorted(path.name for path in (tmp_path / "out" / "videos").rglob("*.mp4"))
@@ -126,6 +128,17 @@ def test_a_stream_of_another_kind_is_read_by_opencv(
     report = cvtl.run([web_camera.url("film")], glow, tmp_path / "out", live=settings)
     assert [row["frame"] for row in rows_of(tmp_path / "out")] == list(range(50))
     assert report.live[web_camera.url("film")].error == "no frames come any more"
+
+
+def test_an_rtsp_camera_gives_every_frame_in_order(glow: Path, rtsp_camera: RtspCamera, tmp_path: Path) -> None:
+    rtsp_camera.start("64,48,60")
+    settings = LiveSettings(drop="never", give_up_after=0)
+    cvtl.run([rtsp_camera.url("door")], glow, tmp_path / "out", live=settings)
+    rows = rows_of(tmp_path / "out")
+    assert [row["frame"] for row in rows] == list(range(60))
+    assert {(row["source"], row["width"], row["height"]) for row in rows} == {(rtsp_camera.url("door"), 64, 48)}
+    scores = [row["result"]["scores"][0] for row in rows]
+    assert scores == sorted(scores)
 
 
 def test_a_page_that_is_no_stream_has_a_row_that_says_so(glow: Path, web_camera: WebCamera, tmp_path: Path) -> None:
