@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,13 +66,10 @@ class Workplace:
         return self.folder / PREVIEWS_FOLDER / self.name
 
     def clear(self) -> None:
-        """Remove both files, and folders that are then empty: the input has its row."""
+        """Remove both files: the input has its row. Folders stay: the next input may be about to use them."""
         for path in (self.steps, self.preview):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-                for _ in PurePosixPath(self.name).parts:
-                    path = path.parent
-                    path.rmdir()
 
 
 def clear_all(folder: Path) -> None:

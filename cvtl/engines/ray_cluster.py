@@ -23,6 +23,7 @@ from cvtl.errors import EngineError, PluginError
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 # Rows are small; what does not fit is written to the disk by Ray.
 _STORE_BYTES = 256 << 20
+_AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
 _PATIENCE_SECONDS = 5
 _REMOVALS, _SECONDS_BETWEEN_REMOVALS = 50, 0.1
 # Paths of Unix sockets inside it may have 107 characters.
@@ -61,6 +62,25 @@ def require_ray() -> None:
         raise PluginError("--engine ray needs Ray, which is not installed", hint="pip install 'cvtl[ray]'")
 
 
+def import_ray() -> Any:
+    """Ray, told to keep to itself; what it reads when it is imported stays as it is where it was imported before."""
+    # Ray reports to its makers unless told not to, and says on stderr what concerns its makers only.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    before = os.environ.get(_AUTO_CONNECT)
+    # Otherwise a thread of Ray Data's that outlives the run begins another Ray when that of the run has ended.
+    os.environ[_AUTO_CONNECT] = "0"
+    try:
+        import ray
+    finally:
+        if before is None:
+            del os.environ[_AUTO_CONNECT]
+        else:
+            os.environ[_AUTO_CONNECT] = before
+    return ray
+
+
 @contextmanager
 def cluster(address: str | None) -> Iterator[Capacity]:
     """Be connected to a cluster, or to one on this machine that lives as long as the block.
@@ -74,12 +94,7 @@ def cluster(address: str | None) -> Iterator[Capacity]:
         EngineError: the cluster cannot be reached.
     """
     require_ray()
-    # Before the import: Ray reports to its makers unless told not to, and says on stderr what concerns its makers only.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    import ray
-
+    ray = import_ray()
     if ray.is_initialized():
         yield _capacity(ray.nodes())
         return

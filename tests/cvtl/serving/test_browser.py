@@ -155,6 +155,7 @@ def test_a_style_can_be_uploaded_and_settings_changed(art: ServerProcess, open_p
     size = opened.page.get_by_label("number input for Size")
     size.fill("128")
     size.blur()
+    opened.page.wait_for_function("document.querySelector('[aria-label=\"range slider for Size\"]').value === '128'")
     opened.page.get_by_role("button", name="Create art!").click()
     opened.status("Done in")
     assert max(opened.picture("The painted picture").shape) == 128
