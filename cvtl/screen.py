@@ -205,7 +205,7 @@ class Screen:
 
 def _with_text(image: UInt8Image, text: str) -> UInt8Image:
     """The picture as OpenCV shows it, with a line of text at its top."""
-    bgr = np.ascontiguousarray(image[..., ::-1])
+    bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
     scale = max(0.45, min(image.shape[:2]) / 1000)
     x, y = int(12 * scale), int(36 * scale)
     # A shadow, so that it can be read on anything.

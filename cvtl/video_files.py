@@ -73,7 +73,7 @@ class VideoFile:
         if self._writer is None or size_wh != self._size_wh:
             self._finish_part()
             self._begin_part(size_wh, time)
-        bgr = np.ascontiguousarray(image[..., ::-1])
+        bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
         if time is None:
             self._put(bgr)
             return
